@@ -1,0 +1,42 @@
+"""The errors that users see: each says what was given, what is needed and the usual fix."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class TutelageError(Exception):
+    """Base of all errors raised on purpose; the command line prints it as one line and exits with status 2."""
+
+
+class ShapeError(TutelageError):
+    """A tensor has the wrong shape, dtype or device."""
+
+
+class DataError(TutelageError):
+    """A data set, a label, a file or a split is not usable."""
+
+
+class ConfigError(TutelageError):
+    """An option, a name or a combination of them is not valid."""
+
+
+class NotFiniteError(TutelageError):
+    """A loss or a weight became NaN or infinite during training."""
+
+
+class CheckpointError(TutelageError):
+    """A run folder or a checkpoint cannot be written, read or resumed."""
+
+
+def unknown(kind: str, given: str, known: Iterable[str]) -> str:
+    """Return the sentence for an unknown name, with the nearest known one if there is any.
+
+    Args:
+        kind: what the name stands for, such as ``"teacher"``.
+        given: the name that was given.
+        known: the valid names.
+    """
+    names = list(known)
+    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    hint = f' Did you mean "{near[0]}"?' if near else ""
+    return f'unknown {kind} "{given}".{hint} Known: {", ".join(names)}.'

@@ -1,0 +1,9 @@
+"""Networks: plain ``nn.Module`` functions of the shape of an example and the number of classes."""
+
+from .build import NAMES as NAMES
+from .build import build as build
+from .cnn import lenet as lenet
+from .cnn import small_cnn as small_cnn
+from .mlp import mlp as mlp
+from .resnet import resnet as resnet
+from .wide_resnet import wide_resnet as wide_resnet

@@ -1,0 +1,123 @@
+"""Networks by name, and users' own by ``package.module:function``."""
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..errors import ConfigError, ShapeError, unknown
+from ..randomness import seeded, stream
+from .cnn import lenet, small_cnn
+from .mlp import mlp
+from .resnet import resnet
+from .wide_resnet import wide_resnet
+
+NAMES = ("mlp", "mlp-64-32", "cnn", "lenet", "resnet20", "resnet32", "wrn-16-2", "wrn-28-10")
+"""Examples of valid names: mlp-W1-W2-..., resnetD with D = 6n + 2, wrn-D-W with D = 6n + 4."""
+
+
+def build(name: str, shape: Sequence[int], classes: int, *, seed: int = 0) -> nn.Module:
+    """Return a network by name, initialised from a seed without touching global random state.
+
+    Args:
+        name: one of the forms of :data:`NAMES`, or ``package.module:function`` for the user's own, called as
+            ``function(shape, classes)``, or without arguments if it takes none.
+        shape: shape of one example, such as (3, 32, 32).
+        classes: number of logits.
+        seed: of the initialisation.
+
+    Raises:
+        ConfigError: unknown name, or a function that cannot be imported.
+        ShapeError: the network does not map (2, \\*shape) to (2, classes).
+    """
+    constructor = _constructor(name)
+    with seeded(stream(seed, "initialisation")):
+        try:
+            net = constructor(tuple(shape), classes)
+        except RuntimeError as error:
+            raise ShapeError(f"{name} cannot be built for examples of shape {tuple(shape)}: {error}") from error
+    check_output(name, net, shape, classes)
+    return net
+
+
+def check_output(name: str, net: nn.Module, shape: Sequence[int], classes: int) -> None:
+    """Run two rows of zeros through a network and check the shape of its logits.
+
+    Raises:
+        ShapeError: if the network cannot take the input, or returns anything but (2, classes).
+    """
+    was_training = net.training
+    net.eval()
+    try:
+        with torch.no_grad(), seeded(0):
+            out = net(torch.zeros(2, *shape))
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise ShapeError(f"student {name} cannot take inputs of shape (2, {_list(shape)}): {first}") from error
+    finally:
+        net.train(was_training)
+    given = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+    if given != (2, classes):
+        raise ShapeError(
+            f"student {name} returned {given} for 2 examples, but needs (2, {classes}), one logit per class."
+        )
+
+
+def _list(shape: Sequence[int]) -> str:
+    return ", ".join(map(str, shape))
+
+
+def _constructor(name: str) -> Callable[[tuple[int, ...], int], nn.Module]:
+    if ":" in name:
+        return _users_own(name)
+    if match := re.fullmatch(r"mlp((?:-\d+)*)", name):
+        widths = tuple(int(w) for w in match[1].split("-")[1:]) or (256, 256)
+        return lambda shape, classes: mlp(shape, classes, widths=widths)
+    if match := re.fullmatch(r"resnet(\d+)", name):
+        depth = int(match[1])
+        return lambda shape, classes: resnet(_image(name, shape), classes, depth=depth)
+    if match := re.fullmatch(r"wrn-(\d+)-(\d+)", name):
+        depth, width = int(match[1]), int(match[2])
+        return lambda shape, classes: wide_resnet(_image(name, shape), classes, depth=depth, width=width)
+    if name == "cnn":
+        return lambda shape, classes: small_cnn(_image(name, shape), classes)
+    if name == "lenet":
+        return lambda shape, classes: lenet(_image(name, shape), classes)
+    raise ConfigError(unknown("student", name, [*NAMES, "package.module:function"]))
+
+
+def _image(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) != 3:
+        raise ShapeError(f"{name} needs images (C, H, W), but the examples have shape {shape}; use mlp.")
+    return shape
+
+
+def _users_own(name: str) -> Callable[[tuple[int, ...], int], nn.Module]:
+    module_name, _, attribute = name.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        function = getattr(importlib.import_module(module_name), attribute)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f'student {name}: cannot import "{error.name}"; run from the folder that holds it, or install it.'
+        ) from error
+    except AttributeError as error:
+        raise ConfigError(f'student {name}: module "{module_name}" has no "{attribute}".') from error
+    if not callable(function):
+        raise ConfigError(f"student {name}: {attribute} is a {type(function).__name__}, but needs to be a function.")
+    takes_arguments = bool(inspect.signature(function).parameters)
+
+    def construct(shape: tuple[int, ...], classes: int) -> nn.Module:
+        net = function(shape, classes) if takes_arguments else function()
+        if not isinstance(net, nn.Module):
+            raise ConfigError(f"student {name} returned a {type(net).__name__}, but needs to return an nn.Module.")
+        return net
+
+    return construct

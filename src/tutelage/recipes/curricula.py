@@ -1,0 +1,423 @@
+"""The main job: a student on badly labelled data, with and without teachers that weigh.
+
+Arms: plain training, the written curricula, and the honest rows beside them: training on the trusted subset alone,
+early stopping on the trusted subset, a mask from the losses of plain training, and the oracle that knows which labels
+are right. Setting and reference numbers: Jiang et al., "MentorNet", ICML 2018, on small data.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..data import load
+from ..errors import ConfigError, unknown
+from ..evaluation import auc, paired, summary
+from ..runs import RunFolder, environment
+from ..teacher import Teacher
+from ..teachers import CATALOGUE, FixedWeights, Uniform, small_loss_mask
+from .experiment import Augment, Rates, Setting, make_setting
+from .trajectory import Nobody, Outcome, Training, Trajectory, Watcher, restore_metrics, run_trajectory
+
+_STEPS = 900
+"""Length of training if no number of epochs is given: 100 epochs of the digits."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the recipe; None means: chosen to fit the data or the method."""
+
+    data: str = "digits"
+    """Data set: digits, mnist, cifar10, cifar100, a Parquet or npz file, an image folder, or a Hub name owner/name."""
+    label: str | None = None
+    """Label column of Parquet or Hub data."""
+    classes: int | None = None
+    """Number of classes, for files that do not name them."""
+    resize: int | None = None
+    """Bring images to this many pixels a side."""
+    noise: float = 0.4
+    """Share of the training labels to corrupt, in [0, 1)."""
+    noise_kind: str = "uniform"
+    """uniform (true class included), symmetric (excluded), each also -exact, pair-flip, class-flip, class-flip-2, none."""
+    student: str = "mlp"
+    """Network: mlp, mlp-W1-W2, cnn, lenet, resnetD, wrn-D-W, or your own as package.module:function."""
+    teachers: str = (
+        "uniform,self-paced,spcl,hard,focal,predefined,trusted-only,early-stopping,mixture-mask,oracle"
+    )
+    """Arms to compare, separated by commas."""
+    seeds: int = 5
+    """Number of seeds; each draws its own split, noise, order and initial student, shared by all arms."""
+    first_seed: int = 0
+    """The first seed."""
+    epochs: int | None = None
+    """Passes over the training rows; default: as many as make about 900 steps."""
+    batch_size: int = 128
+    """Examples a step."""
+    trusted: float = 0.1
+    """Share of the training rows whose true labels are known."""
+    test: float = 0.3
+    """Share held out as test set, if the data has none of its own."""
+    rule: str = "adam"
+    """Update rule: adam, adamw or sgd (momentum 0.9)."""
+    lr: float | None = None
+    """Learning rate at the start; default: 0.001, for sgd 0.1; divided by 10 at 50, 64 and 77 % of training."""
+    weight_decay: float = 2e-4
+    """Weight decay, on weight matrices and kernels only."""
+    scale_decay: bool = True
+    """Multiply the decay by the mean weight of the batch."""
+    normalise: Literal["batch", "weights"] = "batch"
+    """Divide a curriculum's weighted loss by the batch size, or by the sum of the weights."""
+    percentile: str = "0.5"
+    """Percentile of the losses that is the curricula's threshold, in (0, 1), or trusted: the share of right labels there."""
+    moving_average: float | None = None
+    """Decay of the moving percentile, in [0, 1); default: 0.5, none for spcl and hard."""
+    bias_correction: bool = True
+    """Correct the moving percentile for its start at 0."""
+    interpolation: Literal["linear", "nearest"] = "linear"
+    """Of the percentile between two losses."""
+    burn_in: int | None = None
+    """Percent of training with all weights 1; default: 18, for predefined 0 (it brings its own)."""
+    dropout: str | None = None
+    """Example dropout, such as 0.5x17,0.05x83 (rate x percent of training) or none; default: that, for predefined only."""
+    dropout_mode: Literal["random", "actual", "binary"] = "random"
+    """How dropout draws: uniformly, by weight, or by weight with weight 1 afterwards."""
+    allow_empty: bool = False
+    """Allow example dropout to leave no row of a batch."""
+    gamma: float | None = None
+    """Width of the ramp of spcl (default 1), exponent of focal (default 2)."""
+    keep_positive: bool = False
+    """Curricula give weight 1 to every label above 0, as in detection."""
+    augment: Augment = "auto"
+    """crop-flip, none, or auto: crop and flip for colour images of at least 32 pixels a side."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, or auto: cuda if there is one."""
+    threads: int | None = None
+    """Threads of a CPU operation; default: PyTorch's choice."""
+    stack: bool = True
+    """Train all seeds in one pass where the network allows it."""
+    checkpoint_seconds: float = 30.0
+    """Least time between two checkpoints."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A row of the table: a trajectory, and which epoch of it counts.
+
+    Attributes:
+        trajectory: how the students are trained.
+        pick: the last epoch, or the one with the best accuracy on the trusted rows.
+    """
+
+    trajectory: str
+    pick: Literal["last", "trusted"] = "last"
+
+
+ARMS: Mapping[str, tuple[Arm, str]] = {
+    **{name: (Arm(name), "") for name in CATALOGUE},
+    "trusted-only": (Arm("trusted-only"), "plain training on the trusted rows alone, with their true labels"),
+    "early-stopping": (
+        Arm("uniform", "trusted"),
+        "plain training, at the epoch with the best accuracy on the trusted rows' true labels",
+    ),
+    "mixture-mask": (
+        Arm("mixture-mask"),
+        "plain training, then afresh on the examples with small early loss (two Gaussians; Arazo et al., 2019)",
+    ),
+    "oracle": (Arm("oracle"), "weight 1 for right, 0 for wrong labels: what a perfect teacher would reach"),
+}
+"""Arms by name, with a line about those that are no teacher of the catalogue."""
+
+BASELINES = ("uniform", "trusted-only", "early-stopping")
+"""What every arm is compared with, if they are in the run."""
+
+
+def check(config: Config) -> tuple[str, ...]:
+    """Return the names of the arms, in order; refuse what no data is needed to refuse.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in config.teachers.split(",") if name.strip()))
+    for name in names:
+        if name not in ARMS:
+            raise ConfigError(unknown("teacher", name, ARMS))
+    if not names:
+        raise ConfigError("--teachers is empty; name at least one, such as uniform.")
+    if not 0 <= config.noise < 1:
+        raise ConfigError(f"--noise is {config.noise}; it is a share of the labels and must be in [0, 1).")
+    at_least_one = ("seeds", "epochs", "batch_size", "threads", "classes", "resize")
+    for name in at_least_one:
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+    return names
+
+
+def run(config: Config, out: Path, watcher: Watcher | None = None) -> dict[str, Any]:
+    """Run all arms into a new folder.
+
+    Args:
+        config: the options.
+        out: the run folder; must not exist.
+        watcher: who follows.
+
+    Returns:
+        what ``result.json`` holds.
+
+    Raises:
+        TutelageError: for unusable options or data, before anything is written; for a loss that is not finite, or a
+            folder that cannot be written, later.
+    """
+    RunFolder.check_free(out)
+    plan = _Plan(config)
+    folder = RunFolder.create(out, "curricula", asdict(config), environment(plan.device))
+    return _finish(plan, folder, watcher or Nobody())
+
+
+def resume(folder: RunFolder, watcher: Watcher | None = None) -> dict[str, Any]:
+    """Go on with a run that was stopped; a finished one only gets its result again.
+
+    Raises:
+        CheckpointError: if the folder cannot be read.
+    """
+    plan = _Plan(Config(**folder.read("config.json")["config"]))
+    restore_metrics(folder, plan.order)
+    return _finish(plan, folder, watcher or Nobody())
+
+
+class _Plan:
+    """Everything that follows from the options: data, settings, trajectories, arms."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.names = check(config)
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        self.device = pick_device(config.device)
+        resize = None if config.resize is None else (config.resize, config.resize)
+        data = load(config.data, label=config.label, num_classes=config.classes, resize=resize)
+        self.settings = [
+            make_setting(
+                data,
+                seed,
+                noise=config.noise,
+                noise_kind=config.noise_kind,
+                trusted=config.trusted,
+                test=config.test,
+                augment=config.augment,
+                device=self.device,
+            )
+            for seed in range(config.first_seed, config.first_seed + config.seeds)
+        ]
+        rates = Rates(config.rule, config.lr, config.weight_decay, config.scale_decay)
+        first = self.settings[0]
+        per_epoch = len(first.loader("given", first.roles["train"], config.batch_size))
+        self.training = Training(
+            student=config.student,
+            rule=rates.make,
+            epochs=config.epochs or max(1, round(_STEPS / per_epoch)),
+            batch_size=config.batch_size,
+            stack=config.stack,
+            checkpoint_seconds=config.checkpoint_seconds,
+        )
+        self.trajectories = {t.name: t for t in _trajectories(config)}
+        self.order = self._order()
+        for name in self.order:  # build everything once, so that bad options are refused before a folder is made
+            if self.trajectories[name].needs is None:
+                self.trajectories[name].teacher(first, None)
+        first.student(config.student, rates.make(1))
+
+    def _order(self) -> list[str]:
+        """Names of the trajectories to run; needed ones first."""
+        order: list[str] = []
+        for name in self.names:
+            trajectory = self.trajectories[ARMS[name][0].trajectory]
+            order += [trajectory.needs] if trajectory.needs else []
+            order.append(trajectory.name)
+        return list(dict.fromkeys(order))
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of a name, ``auto`` for CUDA if there is one.
+
+    Raises:
+        ConfigError: if there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f'unknown device "{name}"; known: auto, cpu, cuda, cuda:1, ...') from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"--device {name}: there are {torch.cuda.device_count()} CUDA devices here; use cpu.")
+    return device
+
+
+def parse_dropout(text: str) -> tuple[tuple[float, int], ...] | None:
+    """Read example dropout: ``0.5x17,0.05x83``, the published form ``0.5,17,0.05,83``, or ``none``.
+
+    Raises:
+        ConfigError: if it reads otherwise.
+    """
+    if text == "none":
+        return None
+    parts = text.replace("x", ",").split(",")
+    try:
+        if len(parts) % 2:
+            raise ValueError("a rate without percents")
+        return tuple((float(rate), int(count)) for rate, count in zip(parts[::2], parts[1::2]))
+    except ValueError as error:
+        raise ConfigError(f'--dropout "{text}" is not of the form 0.5x17,0.05x83 ({error}).') from error
+
+
+def _trajectories(config: Config) -> list[Trajectory]:
+    def plain(setting: Setting, needed: Outcome | None) -> Teacher:
+        return Uniform()
+
+    def oracle(setting: Setting, needed: Outcome | None) -> Teacher:
+        return FixedWeights(torch.from_numpy(~setting.noise.mask).float())
+
+    def mask(setting: Setting, needed: Outcome | None) -> Teacher:
+        weights = torch.zeros(len(setting.source))
+        if needed is not None:
+            position = setting.seed - config.first_seed
+            losses = needed.tensors["early_loss"][position].numpy()
+            drawn = np.isfinite(losses)
+            rows = needed.tensors["rows"][position][torch.from_numpy(drawn)]
+            weights[rows] = torch.from_numpy(small_loss_mask(losses[drawn]))
+        return FixedWeights(weights)
+
+    others = [
+        Trajectory("uniform", plain),
+        Trajectory("trusted-only", plain, rows="trusted", labels="true"),
+        Trajectory("oracle", oracle),
+        Trajectory("mixture-mask", mask, needs="uniform"),
+    ]
+    weighed = [name for name in CATALOGUE if name != "uniform"]
+    return others + [Trajectory(name, _from_catalogue(name, config)) for name in weighed]
+
+
+def _from_catalogue(name: str, config: Config) -> Callable[[Setting, Outcome | None], Teacher]:
+    given: dict[str, Any] = {
+        "decay": config.moving_average,
+        "burn_in": config.burn_in,
+        "gamma": config.gamma if name in ("spcl", "focal") else None,
+    }
+    options = {key: value for key, value in given.items() if value is not None}
+    if config.dropout is not None:
+        options["dropout"] = parse_dropout(config.dropout)
+    options |= {
+        "mode": config.dropout_mode,
+        "allow_empty": config.allow_empty,
+        "bias_correction": config.bias_correction,
+        "interpolation": config.interpolation,
+        "normalise": config.normalise,
+        "keep_positive": config.keep_positive,
+    }
+
+    def make(setting: Setting, needed: Outcome | None) -> Teacher:
+        return CATALOGUE[name](percentile=_percentile(config.percentile, setting), **options)
+
+    return make
+
+
+def _percentile(text: str, setting: Setting) -> float:
+    if text == "trusted":
+        right = ~setting.noise.mask[setting.roles["trusted"]]
+        return float(np.clip(right.mean(), 0.01, 0.99))
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ConfigError(f'--percentile is "{text}"; give a number between 0 and 1, or trusted.') from error
+
+
+def _finish(plan: _Plan, folder: RunFolder, watcher: Watcher) -> dict[str, Any]:
+    outcomes: dict[str, Outcome] = {}
+    for name in plan.order:
+        trajectory = plan.trajectories[name]
+        needed = outcomes[trajectory.needs] if trajectory.needs else None
+        outcomes[name] = run_trajectory(trajectory, plan.settings, plan.training, folder, needed, watcher)
+    result = _result(plan, outcomes, folder.read("environment.json"))
+    folder.write("result.json", result)
+    return result
+
+
+_METRICS = ("accuracy", "calibration_error", "weight_right", "weight_wrong")
+
+
+def _result(plan: _Plan, outcomes: Mapping[str, Outcome], environment: Mapping[str, Any]) -> dict[str, Any]:
+    picked = {name: _picked(ARMS[name][0], outcomes) for name in plan.names}
+    values = {
+        name: _values(ARMS[name][0], records, outcomes, plan.settings) for name, records in picked.items()
+    }
+    first = plan.settings[0]
+    return {
+        "recipe": "curricula",
+        "version": __version__,
+        "config": asdict(plan.config),
+        "seeds": [setting.seed for setting in plan.settings],
+        "data": {
+            "name": first.source.name,
+            "classes": list(first.source.classes),
+            "train_rows": len(first.roles["train"]),
+            "trusted_rows": len(first.roles["trusted"]),
+            "test_rows": first.test_rows,
+            "shape": list(first.source.x.shape[1:]),
+        },
+        "noise": {
+            "convention": first.noise.convention,
+            "requested": plan.config.noise,
+            "expected": first.noise.expected,
+            "realised": [setting.noise.realised for setting in plan.settings],
+        },
+        "training": {
+            "epochs": plan.training.epochs,
+            "batch_size": plan.training.batch_size,
+            "stacked": {name: outcome.stacked for name, outcome in outcomes.items()},
+        },
+        "arms": {
+            arm: {metric: summary(v) for metric, v in metrics.items()} for arm, metrics in values.items()
+        },
+        "per_class": {name: _per_class(records, first.source.classes) for name, records in picked.items()},
+        "comparisons": [
+            paired(arm, base, "accuracy", values[arm]["accuracy"], values[base]["accuracy"])
+            for base in BASELINES
+            if base in values
+            for arm in values
+            if arm != base
+        ],
+        "environment": dict(environment),
+        "seconds": {name: outcome.seconds for name, outcome in outcomes.items()},
+    }
+
+
+def _picked(arm: Arm, outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
+    """The record of each seed that counts; the earliest epoch wins a tie on the trusted rows."""
+    records = outcomes[arm.trajectory].records
+    if arm.pick == "last":
+        return [seed[-1] for seed in records]
+    return [max(seed, key=lambda record: (record["trusted_accuracy"], -record["epoch"])) for seed in records]
+
+
+def _values(
+    arm: Arm, picked: Sequence[dict[str, Any]], outcomes: Mapping[str, Outcome], settings: Sequence[Setting]
+) -> dict[str, list[float]]:
+    """Each metric's values over seeds; metrics that an arm lacks are left out."""
+    outcome = outcomes[arm.trajectory]
+    values: dict[str, list[float | None]] = {m: [record[m] for record in picked] for m in _METRICS}
+    values["best_epoch_accuracy"] = [max(r["accuracy"] for r in seed) for seed in outcome.records]
+    values["epoch"] = [float(record["epoch"]) for record in picked]
+    right = [~s.noise.mask[rows.numpy()] for s, rows in zip(settings, outcome.tensors["rows"])]
+    if arm.trajectory != "trusted-only":
+        values["auc"] = [auc(w.numpy(), r) for w, r in zip(outcome.tensors["mean_weight"], right)]
+    return {m: cast(list[float], v) for m, v in values.items() if None not in v}
+
+
+def _per_class(records: Sequence[dict[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
+    columns = zip(classes, zip(*(record["per_class"] for record in records)))
+    return {name: summary(column) for name, column in columns if None not in column}

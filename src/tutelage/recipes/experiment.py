@@ -1,0 +1,196 @@
+"""What the arms of a noisy-label experiment share for one seed: data, noise, splits, loaders, students."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..data import (
+    Augmentation,
+    Crop,
+    DataSet,
+    Flip,
+    Loader,
+    NoisyLabels,
+    Normalise,
+    Source,
+    Split,
+    corrupt,
+    split,
+)
+from ..errors import ConfigError, DataError
+from ..lesson import Batch
+from ..nets import build
+from ..rules import SGD, Adam, AdamW, Decay, Rule, StepDecay
+from ..student import Student
+
+Index = npt.NDArray[np.int64]
+Labels = Literal["given", "true"]
+Augment = Literal["auto", "none", "crop-flip"]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How the student of an experiment is updated.
+
+    Attributes:
+        rule: ``adam``, ``adamw`` or ``sgd``.
+        lr: learning rate at the start; None: 0.001, for ``sgd`` 0.1.
+        weight_decay: coefficient, on weights of two or more dimensions only.
+        scale_decay: multiply the decay by the mean weight of the lesson.
+        drops: shares of training after which the rate is divided by 10.
+    """
+
+    rule: str
+    lr: float | None
+    weight_decay: float
+    scale_decay: bool
+    drops: tuple[float, ...] = (0.50, 0.64, 0.77)
+
+    def make(self, steps: int) -> Rule:
+        """Return the rule for a training of so many steps.
+
+        Raises:
+            ConfigError: for an unknown rule.
+        """
+        lr = self.lr if self.lr is not None else (0.1 if self.rule == "sgd" else 1e-3)
+        schedule = StepDecay(lr, tuple(round(share * steps) for share in self.drops))
+        decay = Decay(self.weight_decay, on="weights", scaled=self.scale_decay)
+        match self.rule:
+            case "adam":
+                return Adam(schedule, weight_decay=decay)
+            case "adamw":
+                return AdamW(schedule, weight_decay=decay)
+            case "sgd":
+                return SGD(schedule, momentum=0.9, weight_decay=decay)
+        raise ConfigError(f'unknown rule "{self.rule}". Known: adam, adamw, sgd.')
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One seed of an experiment: who is in which role, and which labels are wrong.
+
+    Attributes:
+        seed: of the split, the noise, the order of examples and the student.
+        source: the training source.
+        test_source: where the test rows are; the training source itself if the data has no test set of its own.
+        roles: disjoint indices; ``train`` contains the trusted rows, with their given labels.
+        noise: given and true labels of all rows of the training source; wrong ones among the training rows only.
+        scaling: statistics of the training rows.
+        augment: crop and flip during training.
+        device: where batches live.
+    """
+
+    seed: int
+    source: Source
+    test_source: Source
+    roles: Split
+    noise: NoisyLabels
+    scaling: Normalise
+    augment: bool
+    device: torch.device
+
+    @property
+    def test_rows(self) -> int:
+        """How many examples students are tested on."""
+        return len(self.test_source) if self.test_source is not self.source else len(self.roles["test"])
+
+    def loader(self, labels: Labels, index: Index, batch_size: int) -> Loader:
+        """Return shuffled, augmented training batches of these rows, with given or true labels."""
+        y = self.noise.noisy if labels == "given" else self.noise.clean
+        return Loader(
+            self.source,
+            y,
+            index=index,
+            batch_size=batch_size,
+            seed=self.seed,
+            augmentation=self._augmentation(self.augment),
+            device=self.device,
+        )
+
+    def evaluation(self, role: Literal["test", "trusted"], batch_size: int = 1024) -> Loader:
+        """Return the test rows, or the trusted rows, in order, with true labels, neither shuffled nor augmented."""
+        source = self.test_source if role == "test" else self.source
+        whole = role == "test" and self.test_source is not self.source
+        return Loader(
+            source,
+            index=None if whole else self.roles[role],
+            batch_size=batch_size,
+            seed=self.seed,
+            shuffle=False,
+            augmentation=self._augmentation(False),
+            device=self.device,
+        )
+
+    def trusted_batch(self, limit: int = 512) -> Batch:
+        """Return the trusted rows with true labels as one batch, at most ``limit`` of them."""
+        return next(self.evaluation("trusted", batch_size=limit).epoch())
+
+    def student(self, name: str, rule: Rule) -> Student:
+        """Return a fresh student; the same seed gives the same initial parameters."""
+        net = build(name, self.source.x.shape[1:], self.source.num_classes, seed=self.seed)
+        return Student(net.to(self.device), rule, seed=self.seed)
+
+    def _augmentation(self, moving: bool) -> Augmentation:
+        return Augmentation(Crop(4), Flip(), self.scaling) if moving else Augmentation(self.scaling)
+
+
+def make_setting(
+    data: DataSet,
+    seed: int,
+    *,
+    noise: float,
+    noise_kind: str,
+    trusted: float,
+    test: float,
+    augment: Augment,
+    device: torch.device,
+) -> Setting:
+    """Draw the split and the noise of one seed.
+
+    Args:
+        data: a training source, and perhaps a test source.
+        seed: of everything.
+        noise: rate in [0, 1).
+        noise_kind: see :func:`tutelage.data.corrupt`.
+        trusted: share of the training rows whose true labels are known, in (0, 1).
+        test: share of the rows that is held out if the data has no test source.
+        augment: ``auto``: crop and flip for colour images of at least 32 pixels a side.
+        device: where batches live.
+
+    Raises:
+        DataError: if a role would be empty.
+        ConfigError: for a share outside (0, 1), an unknown kind of noise, or a crop of something that is no image.
+    """
+    for name, share in (("trusted", trusted), ("test", test)):
+        if not 0 < share < 1:
+            raise ConfigError(f"--{name} is {share}; it is a share of the rows and must lie between 0 and 1.")
+    source = data.train
+    n = len(source)
+    held_out = 0 if data.test is not None else int(test * n)
+    n_trusted = round(trusted * (n - held_out))
+    if n_trusted < 1 or (data.test is None and held_out < 1):
+        raise DataError(f"{source.name}: {n} rows are too few for {trusted:g} trusted and {test:g} test rows.")
+    sizes: dict[str, int | Literal["rest"]] = {"trusted": n_trusted, "train": "rest"}
+    if held_out:
+        sizes["test"] = held_out
+    roles = split(source.y, sizes, seed=seed, train_includes=("trusted",))
+    noisy = corrupt(
+        source.y, noise_kind, noise, num_classes=source.num_classes, seed=seed, on=roles["train"]
+    )
+    is_image = source.x.ndim == 4
+    if augment == "crop-flip" and not is_image:
+        raise ConfigError(f"--augment crop-flip needs images (N, C, H, W), but {source.name} has {source.x.shape}.")
+    colour = is_image and source.x.shape[1] == 3 and min(source.x.shape[2:]) >= 32
+    return Setting(
+        seed=seed,
+        source=source,
+        test_source=source if data.test is None else data.test,
+        roles=roles,
+        noise=noisy,
+        scaling=Normalise.fit(source, roles["train"], "channel" if colour else "pixel"),
+        augment=augment == "crop-flip" or (augment == "auto" and colour),
+        device=device,
+    )

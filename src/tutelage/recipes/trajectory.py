@@ -1,0 +1,314 @@
+"""One teacher with all seeds: trained, watched, checkpointed and resumed."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..checkpoint import load_checkpoint, save_checkpoint, with_prefix, without_prefix
+from ..errors import NotFiniteError
+from ..evaluation import accuracy, auc, calibration_error, per_class_accuracy
+from ..rules import Rule
+from ..runs import RunFolder
+from ..teacher import Teacher
+from ..training import check_finite
+from .cohort import Cohort, Separate, cohort
+from .experiment import Labels, Setting
+from .recorder import Recorder
+
+Record: TypeAlias = dict[str, Any]
+SUSPECTS = 24
+"""How many of the least trusted examples are kept with their images for the report."""
+
+
+class Watcher(Protocol):
+    """Who follows a run: a progress bar, or nobody."""
+
+    def start(self, name: str, steps: int, done: int) -> None:
+        """A trajectory begins, or goes on after ``done`` steps."""
+
+    def advance(self, accuracy: float | None) -> None:
+        """All students took a step; with the mean test accuracy if an epoch ended."""
+
+
+class Nobody:
+    """Follows nothing."""
+
+    def start(self, name: str, steps: int, done: int) -> None:
+        """Ignore it."""
+
+    def advance(self, accuracy: float | None) -> None:
+        """Ignore it."""
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One way of training, for all seeds.
+
+    Attributes:
+        name: of its files.
+        teacher: makes the teacher of a seed; second argument: what the trajectory named by ``needs`` recorded.
+        rows: the training rows, or the trusted rows only.
+        labels: which labels the rows have.
+        needs: name of a trajectory that must be run before.
+    """
+
+    name: str
+    teacher: Callable[[Setting, "Outcome | None"], Teacher]
+    rows: Literal["train", "trusted"] = "train"
+    labels: Labels = "given"
+    needs: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trajectory recorded.
+
+    Attributes:
+        records: for each seed, a record an epoch.
+        tensors: ``index, given, true`` (N,), ``weight, loss`` (epochs, N) of the first seed; ``rows, mean_weight,
+            early_loss`` (S, N) of all seeds; ``suspects`` (M,) and ``images`` of the first seed.
+        stacked: whether the seeds were trained in one pass.
+        seconds: how long it took, resumed parts included.
+    """
+
+    records: list[list[Record]]
+    tensors: dict[str, Tensor]
+    stacked: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the students of a trajectory are trained.
+
+    Attributes:
+        student: name of the network.
+        rule: makes the rule for a number of steps.
+        epochs: passes over the rows.
+        batch_size: rows a step; fewer if there are fewer.
+        stack: train the seeds in one pass where the network allows.
+        checkpoint_seconds: least time between two checkpoints.
+    """
+
+    student: str
+    rule: Callable[[int], Rule]
+    epochs: int
+    batch_size: int
+    stack: bool
+    checkpoint_seconds: float
+
+
+def run_trajectory(
+    trajectory: Trajectory,
+    settings: Sequence[Setting],
+    training: Training,
+    folder: RunFolder,
+    needed: Outcome | None,
+    watcher: Watcher,
+) -> Outcome:
+    """Train all seeds, or go on where a killed run stopped, or read what a finished one left.
+
+    Raises:
+        NotFiniteError: if a loss becomes NaN or infinite; the last good checkpoint is kept.
+        CheckpointError: if the folder cannot be written or read.
+    """
+    finished = read_outcome(folder, trajectory.name)
+    if finished is not None:
+        return finished
+    try:
+        return _Run(trajectory, settings, training, folder, needed, watcher).to_the_end()
+    except NotFiniteError as error:
+        kept = "the last good checkpoint is kept" if folder.checkpoint.is_file() else "no checkpoint was made yet"
+        raise NotFiniteError(f"{trajectory.name}: {error} In {folder.path}, {kept}.") from error
+
+
+def read_outcome(folder: RunFolder, name: str) -> Outcome | None:
+    """Return what a finished trajectory recorded, None if it is not finished."""
+    if not folder.has(f"arms/{name}.json"):
+        return None
+    facts = folder.read(f"arms/{name}.json")
+    tensors, _ = load_checkpoint(folder.path / f"arms/{name}.safetensors")
+    return Outcome(facts["records"], tensors, facts["stacked"], facts["seconds"])
+
+
+def restore_metrics(folder: RunFolder, names: Sequence[str]) -> None:
+    """Make the metric lines those of the finished trajectories and of the checkpoint, no more."""
+    records: list[Record] = []
+    for name in names:
+        if folder.has(f"arms/{name}.json"):
+            records += _lines(folder.read(f"arms/{name}.json")["records"])
+    saved = folder.load()
+    if saved is not None:
+        records += _lines(saved[1]["records"])
+    folder.write_metrics(records)
+
+
+def _lines(records: Sequence[Sequence[Record]]) -> list[Record]:
+    """Records by seed and epoch in the order in which they are written: by epoch, then seed."""
+    return [record for epoch in zip(*records) for record in epoch]
+
+
+class _Run:
+    """A trajectory under way."""
+
+    def __init__(
+        self,
+        trajectory: Trajectory,
+        settings: Sequence[Setting],
+        training: Training,
+        folder: RunFolder,
+        needed: Outcome | None,
+        watcher: Watcher,
+    ) -> None:
+        self.trajectory, self.settings, self.folder, self.watcher = trajectory, settings, folder, watcher
+        indices = [setting.roles[trajectory.rows] for setting in settings]
+        size = min(training.batch_size, *(len(index) for index in indices))
+        self.loaders = [s.loader(trajectory.labels, index, size) for s, index in zip(settings, indices)]
+        self.per_epoch = len(self.loaders[0])
+        self.steps = self.per_epoch * training.epochs
+        rule = training.rule(self.steps)
+        self.teachers = [trajectory.teacher(s, needed).to(s.device) for s in settings]
+        self.recorders = [Recorder(index, len(s.source), training.epochs) for s, index in zip(settings, indices)]
+        self.records: list[list[Record]] = [[] for _ in settings]
+        self.done = 0
+        self.seconds = 0.0
+        self.checkpoint_seconds = training.checkpoint_seconds
+        students = [s.student(training.student, rule) for s in settings]
+        saved = self.folder.load()
+        if saved is not None and saved[1]["trajectory"] == trajectory.name:
+            tensors, facts = saved
+            self._restore(tensors, facts, [*students])
+        example = next(self.loaders[0].epoch()).x[:4]
+        self.cohort: Cohort = cohort(students, example, stack=training.stack)
+        self.tests = [s.evaluation("test") for s in settings]
+        self.trusted = [s.evaluation("trusted") for s in settings]
+
+    def to_the_end(self) -> Outcome:
+        started = saved_at = time.monotonic()
+        before = self.seconds
+        self.watcher.start(self.trajectory.name, self.steps, self.done)
+        for steps in self._rounds():
+            for recorder, step in zip(self.recorders, steps):
+                recorder.add(step)
+            self.done += 1
+            ended = self.done % self.per_epoch == 0
+            self.watcher.advance(self._end_epoch() if ended else None)
+            now = time.monotonic()
+            self.seconds = before + now - started
+            if now - saved_at >= self.checkpoint_seconds and self.done < self.steps:
+                self._save()
+                saved_at = now
+        for student in self.cohort.students():
+            check_finite(student)
+        return self._finish()
+
+    def _rounds(self) -> Iterator[Any]:
+        streams = [loader.batches(self.steps, start=self.done) for loader in self.loaders]
+        return self.cohort.rounds(self.teachers, streams, [s.trusted_batch() for s in self.settings])
+
+    def _end_epoch(self) -> float:
+        """Evaluate all students, write a metric line for each, and return their mean test accuracy."""
+        epoch, progress = self.done // self.per_epoch - 1, (self.done - 1) / self.steps
+        tested, trusted = self._answers(self.tests), self._answers(self.trusted)
+        new = []
+        for s, setting in enumerate(self.settings):
+            logits, y = tested[s]
+            weights, losses = self.recorders[s].end_epoch(epoch, progress)
+            right = self._right(setting)
+            new.append(
+                {
+                    "arm": self.trajectory.name,
+                    "seed": setting.seed,
+                    "epoch": epoch,
+                    "step": self.done,
+                    "accuracy": accuracy(logits, y),
+                    "trusted_accuracy": accuracy(*trusted[s]),
+                    "calibration_error": calibration_error(logits, y),
+                    "per_class": per_class_accuracy(logits, y),
+                    "loss": _mean(losses),
+                    "weight_right": _mean(weights[right]),
+                    "weight_wrong": _mean(weights[~right]),
+                    "auc": auc(weights, right),
+                }
+            )
+            self.records[s].append(new[-1])
+        self.folder.append_metrics(new)
+        return float(np.mean([record["accuracy"] for record in new]))
+
+    def _right(self, setting: Setting) -> Any:
+        index = setting.roles[self.trajectory.rows]
+        if self.trajectory.labels == "true":
+            return np.ones(len(index), dtype=bool)
+        return ~setting.noise.mask[index]
+
+    def _answers(self, loaders: Sequence[Any]) -> list[tuple[Tensor, Tensor]]:
+        """Return logits and labels of each seed's rows, in evaluation mode."""
+        logits: list[list[Tensor]] = [[] for _ in loaders]
+        labels: list[list[Tensor]] = [[] for _ in loaders]
+        for batches in zip(*(loader.epoch() for loader in loaders)):
+            for s, answer in enumerate(self.cohort.predict([b.x for b in batches])):
+                logits[s].append(answer)
+                labels[s].append(batches[s].y)
+        return [(torch.cat(z), torch.cat(y)) for z, y in zip(logits, labels)]
+
+    def _save(self) -> None:
+        tensors: dict[str, Tensor] = {}
+        for s, student in enumerate(self.cohort.students()):
+            check_finite(student)
+            tensors |= with_prefix(f"student.{s}", student.state_dict())
+            tensors |= with_prefix(f"teacher.{s}", self.teachers[s].state_dict())
+            tensors |= with_prefix(f"recorder.{s}", self.recorders[s].state_dict())
+        facts = {
+            "trajectory": self.trajectory.name,
+            "done": self.done,
+            "records": self.records,
+            "seconds": self.seconds,
+        }
+        self.folder.save(tensors, facts)
+
+    def _restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], students: list[Any]) -> None:
+        for s, student in enumerate(students):
+            student.load_state_dict(without_prefix(f"student.{s}", tensors))
+            self.teachers[s].load_state_dict(without_prefix(f"teacher.{s}", tensors))
+            self.recorders[s].load_state_dict(without_prefix(f"recorder.{s}", tensors))
+        self.records, self.done, self.seconds = facts["records"], facts["done"], facts["seconds"]
+
+    def _finish(self) -> Outcome:
+        outcome = Outcome(self.records, self._tensors(), not isinstance(self.cohort, Separate), self.seconds)
+        name = self.trajectory.name
+        save_checkpoint(self.folder.path / f"arms/{name}.safetensors", outcome.tensors, {"arm": name})
+        facts = {"records": outcome.records, "stacked": outcome.stacked, "seconds": outcome.seconds}
+        self.folder.write(f"arms/{name}.json", facts)
+        self.folder.drop_checkpoint()
+        return outcome
+
+    def _tensors(self) -> dict[str, Tensor]:
+        first, recorder, rows = self.settings[0], self.recorders[0], self.trajectory.rows
+        index = first.roles[rows]
+        order = np.lexsort((-recorder.early_loss, recorder.mean_weight))
+        suspects = index[order[np.isfinite(recorder.mean_weight[order])][:SUSPECTS]]
+        y = first.noise.noisy if self.trajectory.labels == "given" else first.noise.clean
+        arrays = {
+            "index": index,
+            "given": y[index],
+            "true": first.noise.clean[index],
+            "weight": recorder.weight,
+            "loss": recorder.loss,
+            "suspects": suspects,
+            "images": first.source.x[suspects],
+            "rows": np.stack([s.roles[rows] for s in self.settings]),
+            "mean_weight": np.stack([r.mean_weight for r in self.recorders]).astype(np.float32),
+            "early_loss": np.stack([r.early_loss for r in self.recorders]).astype(np.float32),
+        }
+        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+
+
+def _mean(values: Any) -> float | None:
+    """Mean without NaN, None if nothing is left."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None

@@ -1,0 +1,404 @@
+"""Update rules: SGD, Adam and AdamW as pure functions, and learning-rate schedules.
+
+``step(params, gradients, state) -> (params, state)`` changes nothing in place and is differentiable in all it is
+given, the learning rate included. Every rule equals its ``torch.optim`` counterpart.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from .errors import ConfigError
+
+Params: TypeAlias = dict[str, Tensor]
+Gradients: TypeAlias = Mapping[str, Tensor | None]
+Scalar: TypeAlias = float | Tensor
+Rate: TypeAlias = Scalar | Callable[[int], Scalar]
+"""A learning rate: a number, a 0-dim tensor, a 1-dim tensor with one value a step, or a schedule."""
+
+
+class RuleState(NamedTuple):
+    """What a rule remembers: the number of steps taken, and named tensors for each parameter."""
+
+    step: int
+    slots: Mapping[str, Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Decay:
+    """Weight decay: how strong, on which parameters, and whether the lesson scales it.
+
+    Attributes:
+        amount: coefficient of ``1/2 ||w||^2``, >= 0.
+        on: ``"all"`` parameters as in ``torch.optim``, or only ``"weights"``: those with two or more dimensions,
+            hence neither biases nor the parameters of normalisation layers.
+        scaled: multiply the coefficient by the mean weight of the lesson, so that a lesson that counts for half
+            decays by half (MentorNet's weighted loss); stays differentiable in the weights.
+    """
+
+    amount: Scalar = 0.0
+    on: Literal["all", "weights"] = "all"
+    scaled: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.amount, (int, float)) and self.amount < 0:
+            raise ConfigError(f"weight decay is {self.amount}; it must be at least 0.")
+
+    def coefficients(
+        self, params: Mapping[str, Tensor], mean_weight: Scalar = 1.0, *, stacked: bool = False
+    ) -> dict[str, Scalar]:
+        """Return the coefficient of each decayed parameter; the others are left out.
+
+        Args:
+            params: the parameters, each with a leading axis of students if ``stacked``.
+            mean_weight: mean of the lesson's weights, a scalar, or (S,) if ``stacked``; used if ``scaled``.
+            stacked: whether the parameters of S students are stacked along a leading axis.
+        """
+        if isinstance(self.amount, (int, float)) and self.amount == 0:
+            return {}
+        chosen = {n: p for n, p in params.items() if self.on == "all" or p.ndim - stacked >= 2}
+        if not self.scaled:
+            return dict.fromkeys(chosen, self.amount)
+        if stacked and isinstance(mean_weight, Tensor):
+            return {n: self.amount * mean_weight.view(-1, *[1] * (p.ndim - 1)) for n, p in chosen.items()}
+        return dict.fromkeys(chosen, self.amount * mean_weight)
+
+
+class Rule(ABC):
+    """An update rule of the student."""
+
+    @property
+    @abstractmethod
+    def decay(self) -> Decay:
+        """The weight decay of this rule."""
+
+    @abstractmethod
+    def rate(self, step: int) -> Scalar:
+        """Return the learning rate of a step, counted from 0."""
+
+    @abstractmethod
+    def init(self, params: Mapping[str, Tensor]) -> RuleState:
+        """Return the state before the first step."""
+
+    @abstractmethod
+    def step(
+        self,
+        params: Mapping[str, Tensor],
+        gradients: Gradients,
+        state: RuleState,
+        decay: Mapping[str, Scalar] | None = None,
+    ) -> tuple[Params, RuleState]:
+        """Return the parameters and the state after one step.
+
+        Args:
+            params: current values by name.
+            gradients: same names and shapes; None leaves the parameter and its slots as they are, as ``torch.optim``
+                does for a parameter without gradient.
+            state: as returned by ``init`` or the previous step.
+            decay: coefficient of each decayed parameter; default: ``self.decay.coefficients(params)``.
+        """
+
+
+def _as_decay(value: float | Tensor | Decay) -> Decay:
+    return value if isinstance(value, Decay) else Decay(value)
+
+
+def _rate(lr: Rate, step: int) -> Scalar:
+    if isinstance(lr, Tensor):
+        return lr[step] if lr.ndim == 1 else lr
+    return lr if isinstance(lr, (int, float)) else lr(step)
+
+
+def _check_rate(lr: Rate) -> None:
+    if isinstance(lr, (int, float)) and not (math.isfinite(lr) and lr >= 0):
+        raise ConfigError(f"learning rate is {lr}; it must be finite and at least 0.")
+
+
+def _minus(p: Tensor, scale: Scalar, direction: Tensor) -> Tensor:
+    """``p - scale * direction`` in one kernel where the scale is a plain number."""
+    if isinstance(scale, Tensor):
+        return p - scale * direction
+    return torch.add(p, direction, alpha=-scale)
+
+
+def _plus_decay(gradient: Tensor, p: Tensor, coefficient: Scalar | None) -> Tensor:
+    return gradient if coefficient is None else _minus(gradient, -coefficient, p)
+
+
+@dataclass(frozen=True)
+class SGD(Rule):
+    """Stochastic gradient descent with momentum, equal to ``torch.optim.SGD``.
+
+    With ``d = g + weight_decay * w`` and ``v = momentum * v + (1 - dampening) * d`` (``v = d`` at the first step):
+    ``w <- w - lr * v``, or with Nesterov momentum ``w <- w - lr * (d + momentum * v)``.
+
+    Attributes:
+        lr: learning rate, a number, tensor or schedule.
+        momentum: in [0, 1), or a tensor.
+        dampening: in [0, 1].
+        weight_decay: coefficient, or a :class:`Decay`.
+        nesterov: needs momentum and no dampening.
+    """
+
+    lr: Rate
+    momentum: Scalar = 0.0
+    dampening: float = 0.0
+    weight_decay: float | Tensor | Decay = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        _check_rate(self.lr)
+        if self.nesterov and (not self._has_momentum or self.dampening != 0):
+            raise ConfigError("SGD: nesterov=True needs momentum > 0 and dampening 0.")
+
+    @property
+    def _has_momentum(self) -> bool:
+        return isinstance(self.momentum, Tensor) or self.momentum != 0
+
+    @property
+    def decay(self) -> Decay:
+        """The weight decay, added to the gradient."""
+        return _as_decay(self.weight_decay)
+
+    def rate(self, step: int) -> Scalar:
+        """Return the learning rate of a step, counted from 0."""
+        return _rate(self.lr, step)
+
+    def init(self, params: Mapping[str, Tensor]) -> RuleState:
+        """Return empty momentum buffers: a buffer starts as the first gradient."""
+        return RuleState(0, {"momentum": {}} if self._has_momentum else {})
+
+    def step(
+        self,
+        params: Mapping[str, Tensor],
+        gradients: Gradients,
+        state: RuleState,
+        decay: Mapping[str, Scalar] | None = None,
+    ) -> tuple[Params, RuleState]:
+        """Return the parameters and the state after one step."""
+        lr = self.rate(state.step)
+        coefficients = self.decay.coefficients(params) if decay is None else decay
+        new = dict(params)
+        slots = {name: dict(slot) for name, slot in state.slots.items()}
+        for name, p in params.items():
+            gradient = gradients[name]
+            if gradient is None:
+                continue
+            d = _plus_decay(gradient, p, coefficients.get(name))
+            if self._has_momentum:
+                old = slots["momentum"].get(name)
+                v = d if old is None else (self.momentum * old).add_(d, alpha=1.0 - self.dampening)
+                slots["momentum"][name] = v
+                d = _minus(d, -self.momentum, v) if self.nesterov else v
+            new[name] = _minus(p, lr, d)
+        return new, RuleState(state.step + 1, slots)
+
+
+def _root(u: Tensor) -> Tensor:
+    """Square root with derivative 0, not infinity, at 0; equal in value to ``sqrt``."""
+    positive = u > 0
+    return torch.where(positive, torch.where(positive, u, torch.ones_like(u)).sqrt(), torch.zeros_like(u))
+
+
+def _adam_direction(
+    gradient: Tensor, m: Tensor, u: Tensor, betas: tuple[float, float], eps: float, t: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the new first and second moments and the scaled root ``sqrt(u / (1 - b2^t)) + eps``.
+
+    In-place kernels touch fresh temporaries only: allocating is what the pure form pays for.
+    """
+    b1, b2 = betas
+    m = torch.lerp(m, gradient, 1.0 - b1)
+    u = (u * b2).addcmul_(gradient, gradient, value=1.0 - b2)
+    scale = math.sqrt(1.0 - b2**t)
+    if torch.is_grad_enabled() and u.requires_grad:
+        return m, u, _root(u) / scale + eps
+    return m, u, u.sqrt().div_(scale).add_(eps)
+
+
+def _adam_step(
+    rule: "Adam | AdamW",
+    params: Mapping[str, Tensor],
+    gradients: Gradients,
+    state: RuleState,
+    decay: Mapping[str, Scalar] | None,
+    *,
+    decoupled: bool,
+) -> tuple[Params, RuleState]:
+    lr, t = rule.rate(state.step), state.step + 1
+    coefficients = rule.decay.coefficients(params) if decay is None else decay
+    correction = 1.0 - rule.betas[0] ** t
+    new = dict(params)
+    first, second = dict(state.slots["first"]), dict(state.slots["second"])
+    for name, p in params.items():
+        gradient, coefficient = gradients[name], coefficients.get(name)
+        if gradient is None:
+            continue
+        if coefficient is not None and decoupled:
+            p = p * (1.0 - lr * coefficient)
+        elif coefficient is not None:
+            gradient = _plus_decay(gradient, p, coefficient)
+        m, u, root = _adam_direction(gradient, first[name], second[name], rule.betas, rule.eps, t)
+        first[name], second[name] = m, u
+        if isinstance(lr, Tensor):
+            new[name] = p - (lr / correction) * (m / root)
+        else:
+            new[name] = torch.addcdiv(p, m, root, value=-lr / correction)
+    return new, RuleState(t, {"first": first, "second": second})
+
+
+def _moments(params: Mapping[str, Tensor]) -> RuleState:
+    zeros = {n: torch.zeros_like(p, requires_grad=False) for n, p in params.items()}
+    return RuleState(0, {"first": zeros, "second": dict(zeros)})
+
+
+@dataclass(frozen=True)
+class Adam(Rule):
+    """Adam, equal to ``torch.optim.Adam``; weight decay is added to the gradient.
+
+    ``m = b1 m + (1 - b1) g``, ``u = b2 u + (1 - b2) g^2``,
+    ``w <- w - lr / (1 - b1^t) * m / (sqrt(u) / sqrt(1 - b2^t) + eps)``, t counted from 1.
+
+    The derivative of a step in g at g = 0 is lr / eps at the first step: a larger ``eps`` (1e-4) smooths
+    hypergradients. Source: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1.
+
+    Attributes:
+        lr: learning rate, a number, tensor or schedule.
+        betas: decay rates of the two moments, each in [0, 1).
+        eps: > 0.
+        weight_decay: coefficient, or a :class:`Decay`.
+    """
+
+    lr: Rate = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float | Tensor | Decay = 0.0
+
+    def __post_init__(self) -> None:
+        _check_rate(self.lr)
+
+    @property
+    def decay(self) -> Decay:
+        """The weight decay, added to the gradient."""
+        return _as_decay(self.weight_decay)
+
+    def rate(self, step: int) -> Scalar:
+        """Return the learning rate of a step, counted from 0."""
+        return _rate(self.lr, step)
+
+    def init(self, params: Mapping[str, Tensor]) -> RuleState:
+        """Return zero moments."""
+        return _moments(params)
+
+    def step(
+        self,
+        params: Mapping[str, Tensor],
+        gradients: Gradients,
+        state: RuleState,
+        decay: Mapping[str, Scalar] | None = None,
+    ) -> tuple[Params, RuleState]:
+        """Return the parameters and the state after one step."""
+        return _adam_step(self, params, gradients, state, decay, decoupled=False)
+
+
+@dataclass(frozen=True)
+class AdamW(Rule):
+    """Adam with decoupled weight decay, equal to ``torch.optim.AdamW``.
+
+    First ``w <- w (1 - lr * weight_decay)``, then Adam's step. Source: Loshchilov and Hutter, "Decoupled weight decay
+    regularization", ICLR 2019, algorithm 2.
+
+    Attributes:
+        lr: learning rate, a number, tensor or schedule.
+        betas: decay rates of the two moments, each in [0, 1).
+        eps: > 0.
+        weight_decay: coefficient, or a :class:`Decay`.
+    """
+
+    lr: Rate = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float | Tensor | Decay = 1e-2
+
+    def __post_init__(self) -> None:
+        _check_rate(self.lr)
+
+    @property
+    def decay(self) -> Decay:
+        """The weight decay, applied to the parameter itself."""
+        return _as_decay(self.weight_decay)
+
+    def rate(self, step: int) -> Scalar:
+        """Return the learning rate of a step, counted from 0."""
+        return _rate(self.lr, step)
+
+    def init(self, params: Mapping[str, Tensor]) -> RuleState:
+        """Return zero moments."""
+        return _moments(params)
+
+    def step(
+        self,
+        params: Mapping[str, Tensor],
+        gradients: Gradients,
+        state: RuleState,
+        decay: Mapping[str, Scalar] | None = None,
+    ) -> tuple[Params, RuleState]:
+        """Return the parameters and the state after one step."""
+        return _adam_step(self, params, gradients, state, decay, decoupled=True)
+
+
+@dataclass(frozen=True)
+class StepDecay:
+    """``lr * factor^k`` where k counts the steps in ``at`` that have been reached."""
+
+    lr: float
+    at: tuple[int, ...]
+    factor: float = 0.1
+
+    def __call__(self, step: int) -> float:
+        """Return the rate of a step, counted from 0."""
+        return self.lr * self.factor ** sum(step >= a for a in self.at)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """``final + (lr - final) (1 + cos(pi step / steps)) / 2``, constant after the last step."""
+
+    lr: float
+    steps: int
+    final: float = 0.0
+
+    def __call__(self, step: int) -> float:
+        """Return the rate of a step, counted from 0."""
+        share = min(step / self.steps, 1.0)
+        return self.final + (self.lr - self.final) * (1.0 + math.cos(math.pi * share)) / 2.0
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """``lr * factor^floor(step / every)``."""
+
+    lr: float
+    factor: float
+    every: int = 1
+
+    def __call__(self, step: int) -> float:
+        """Return the rate of a step, counted from 0."""
+        return self.lr * self.factor ** (step // self.every)
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """Another schedule, multiplied by ``(step + 1) / (steps + 1)`` during the first ``steps`` steps."""
+
+    then: Callable[[int], float]
+    steps: int
+
+    def __call__(self, step: int) -> float:
+        """Return the rate of a step, counted from 0."""
+        return self.then(step) * min(1.0, (step + 1) / (self.steps + 1))

@@ -1,0 +1,33 @@
+"""Teacher: what every method of the four levers is."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import nn
+
+from .lesson import Batch, Lesson
+from .student import Student
+
+
+class Teacher(nn.Module, ABC):
+    """Turns a batch into a lesson, and may learn from how the student fares.
+
+    ``teach`` reads, ``learn`` writes. All that a teacher remembers is in its ``state_dict`` (buffers and parameters),
+    so that a run can stop and go on. Randomness comes from counters (``student.seed``, ``student.step``, the
+    example's index), never from global state.
+    """
+
+    @abstractmethod
+    def teach(self, batch: Batch, student: Student) -> Lesson:
+        """Return the lesson for this batch; change neither the teacher nor the student.
+
+        ``student.logits(batch.x)`` is the pass that the student will study from: using it costs nothing.
+        """
+
+    def learn(self, lesson: Lesson, student: Student, validation: Batch | None) -> dict[str, Any]:
+        """Take in the lesson that the student is about to study; return metrics.
+
+        The default is for teachers without memory: nothing to learn. A teacher that descends a validation loss looks
+        ahead with ``student.after(lesson)`` and leaves the gradient that it descended in ``.grad``.
+        """
+        return {}

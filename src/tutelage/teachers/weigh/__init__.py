@@ -1,0 +1,1 @@
+"""Teachers that decide how much each example counts."""

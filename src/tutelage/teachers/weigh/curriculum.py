@@ -1,0 +1,248 @@
+"""Curricula: weights from the student's own losses, by a written rule."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ... import curricula
+from ...curricula import CurriculumFunction
+from ...errors import ConfigError
+from ...lesson import Batch, Lesson, Loss, percent
+from ...losses import cross_entropy
+from ...randomness import counter, hashed_tensor, real_tensor, stream
+from ...student import Student
+from ...teacher import Teacher
+
+DropoutMode = Literal["random", "actual", "binary"]
+Interpolation = Literal["linear", "nearest"]
+
+
+def percentile(losses: Tensor, p: float, interpolation: Interpolation = "linear") -> Tensor:
+    """Return the p-quantile of the losses (N,), p in [0, 1], as ``numpy.quantile`` does; a scalar."""
+    ordered = losses.sort().values
+    position = p * (len(ordered) - 1)
+    if interpolation == "nearest":
+        return ordered[round(position)]
+    low = int(position)
+    high = min(low + 1, len(ordered) - 1)
+    return torch.lerp(ordered[low], ordered[high], position - low)
+
+
+def per_percent(schedule: Sequence[tuple[float, int]]) -> tuple[float, ...]:
+    """Spread ``(value, percents), ...`` over the 100 percents of training.
+
+    Raises:
+        ConfigError: if the percents do not add up to 100.
+    """
+    values = tuple(value for value, count in schedule for _ in range(count))
+    if len(values) != 100:
+        raise ConfigError(f"example dropout: the schedule covers {len(values)} percent, but needs 100 in all.")
+    return values
+
+
+def kept(weight: Tensor, index: Tensor, rate: float, mode: DropoutMode, key: int) -> Tensor:
+    """Return the mask (N,) of the examples that example dropout leaves: exactly ``floor(N (1 - rate))`` rows.
+
+    The draw belongs to the example's index, so that permuting the batch permutes the mask.
+
+    Args:
+        weight: weights before dropout (N,).
+        index: positions in the data set (N,), int64.
+        rate: share to drop, in [0, 1].
+        mode: ``"random"``: uniformly without replacement; ``"actual"`` and ``"binary"``: without replacement with
+            probability proportional to ``weight + 1e-5`` (exponential keys: Efraimidis and Spirakis, 2006).
+        key: of the counter-based draw.
+    """
+    k = int(len(weight) * (1.0 - rate) + 1e-6)
+    u = real_tensor(hashed_tensor(key, index))
+    keys = u if mode == "random" else -torch.log(u + 2.0**-25) / (weight.double() + 1e-5)
+    mask = torch.zeros_like(weight, dtype=torch.bool)
+    mask[keys.argsort(stable=True)[:k]] = True
+    return mask
+
+
+class Curriculum(Teacher):
+    """Weighs each example by a function of its loss, a moving percentile of the losses, and progress.
+
+    ``P_t`` = the p-quantile of the batch's losses before weighting; ``lam_t = a lam_{t-1} + (1 - a) P_t``, by default
+    divided by ``1 - a^t``; ``weight = v(loss, lam_t, progress)``, 1 during burn-in, then example dropout. The losses
+    are those of the student's one training pass; the weights carry no gradient.
+
+    Args:
+        v: a function of :mod:`tutelage.curricula`, or one's own: (loss (N,), threshold, progress) -> (N,) in [0, 1].
+        percentile: p in (0, 1), or 100 values, one a percent of training. Written curricula want 1 - noise rate.
+        decay: a in [0, 1) of the moving percentile.
+        burn_in: percent of training during which all weights are 1.
+        dropout: example dropout as (rate, percents of training), ... adding up to 100; kept weights are not scaled.
+        mode: how dropout draws, see :func:`kept`; ``"binary"`` also gives the drawn rows weight 1.
+        bias_correction: divide the moving percentile by ``1 - a^t`` (the published code does not).
+        interpolation: of the quantile.
+        normalise: ``"batch"``: the loss is divided by N; ``"weights"``: by ``max(sum of weights, 1e-6)``.
+        keep_positive: give weight 1 to every label above 0 (object detection: keep the foreground).
+        allow_empty: allow dropout to leave no row.
+        loss: per-example loss.
+
+    Raises:
+        ConfigError: for options outside their ranges, or dropout that leaves no row.
+
+    Source: Jiang et al., "MentorNet", ICML 2018, sections 3 and 4. Unlike its published code, burn-in ends after
+    exactly ``burn_in`` percent, and the dropout schedule goes on after it.
+    """
+
+    threshold: Tensor
+    updates: Tensor
+
+    def __init__(
+        self,
+        v: CurriculumFunction,
+        *,
+        percentile: float | Sequence[float] = 0.7,
+        decay: float = 0.5,
+        burn_in: int = 18,
+        dropout: Sequence[tuple[float, int]] | None = None,
+        mode: DropoutMode = "random",
+        bias_correction: bool = True,
+        interpolation: Interpolation = "linear",
+        normalise: Literal["batch", "weights"] = "batch",
+        keep_positive: bool = False,
+        allow_empty: bool = False,
+        loss: Loss = cross_entropy,
+    ) -> None:
+        super().__init__()
+        levels = (percentile,) * 100 if isinstance(percentile, (int, float)) else tuple(percentile)
+        _check(levels, decay, burn_in, dropout)
+        self.v = v
+        self.percentiles = levels
+        self.decay = decay
+        self.burn_in = burn_in
+        self.dropout = None if dropout is None else per_percent(dropout)
+        self.mode = mode
+        self.bias_correction = bias_correction
+        self.interpolation = interpolation
+        self.normalise = normalise
+        self.keep_positive = keep_positive
+        self.allow_empty = allow_empty
+        self.loss = loss
+        self.register_buffer("threshold", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def teach(self, batch: Batch, student: Student) -> Lesson:
+        """Return the batch with its given labels, weighted; notes: loss, threshold, excess, percent, weight, kept."""
+        e = percent(batch.progress)
+        losses = self.loss(student.logits(batch.x).detach(), batch.y)
+        moving = self.decay * self.threshold + (1.0 - self.decay) * percentile(
+            losses, self.percentiles[e], self.interpolation
+        )
+        threshold = moving / (1.0 - self.decay ** (self.updates + 1)) if self.bias_correction else moving
+        before = torch.ones_like(losses) if e < self.burn_in else self.v(losses, threshold, batch.progress)
+        if self.keep_positive and e >= self.burn_in:
+            before = torch.where(batch.y > 0, torch.ones_like(before), before)
+        notes: dict[str, Any] = {
+            "loss": losses,
+            "threshold": threshold,
+            "moving_percentile": moving,
+            "excess": losses - threshold,
+            "percent": e,
+            "percentile": self.percentiles[e],
+            "weight": before,
+        }
+        weight = before if self.dropout is None else self._drop(before, batch, student, e, notes)
+        if self.normalise == "weights":
+            weight = weight * (len(batch) / weight.sum().clamp_min(1e-6))
+        return Lesson(batch.x, batch.y, weight, self.loss, notes)
+
+    @torch.no_grad()
+    def learn(self, lesson: Lesson, student: Student, validation: Batch | None) -> dict[str, Any]:
+        """Commit the moving percentile that the lesson was made with; return the threshold."""
+        self.threshold.copy_(lesson.notes["moving_percentile"])
+        self.updates += 1
+        return {"threshold": lesson.notes["threshold"]}
+
+    def _drop(self, weight: Tensor, batch: Batch, student: Student, e: int, notes: dict[str, Any]) -> Tensor:
+        assert self.dropout is not None
+        rate = self.dropout[e]
+        if not self.allow_empty and int(len(batch) * (1.0 - rate) + 1e-6) == 0 and len(batch) > 1:
+            raise ConfigError(
+                f"example dropout {rate} leaves none of {len(batch)} rows at percent {e}; "
+                "lower it, or pass allow_empty=True."
+            )
+        key = counter(stream(student.seed, "example dropout"), student.step)
+        mask = kept(weight, batch.index, rate, self.mode, key)
+        notes["kept"] = mask
+        return torch.where(mask, torch.ones_like(weight) if self.mode == "binary" else weight, 0.0)
+
+
+def _check(
+    levels: Sequence[float], decay: float, burn_in: int, dropout: Sequence[tuple[float, int]] | None
+) -> None:
+    if len(levels) != 100:
+        raise ConfigError(f"percentile: {len(levels)} values given; give one, or 100, one a percent of training.")
+    for level in levels:
+        if not 0 < level < 1:
+            raise ConfigError(f"percentile is {level}; it must lie between 0 and 1, such as 1 minus the noise rate.")
+    if not 0 <= decay < 1:
+        raise ConfigError(f"decay of the moving percentile is {decay}; it must be in [0, 1).")
+    if not 0 <= burn_in <= 100:
+        raise ConfigError(f"burn_in is {burn_in}; it is a percent of training, in 0..100.")
+    for rate, _ in dropout or ():
+        if not 0 <= rate <= 1:
+            raise ConfigError(f"example dropout rate is {rate}; it must be in [0, 1].")
+
+
+def self_paced(**options: Any) -> Curriculum:
+    """Self-paced learning: only examples whose loss is at most the threshold count.
+
+    Source: Kumar, Packer and Koller, "Self-paced learning for latent variable models", NeurIPS 2010.
+    """
+    return Curriculum(curricula.self_paced, **options)
+
+
+class _WithGamma:
+    """A curriculum function with its gamma, as a value that pickles."""
+
+    def __init__(self, v: Any, gamma: float) -> None:
+        if not gamma > 0:
+            raise ConfigError(f"gamma is {gamma}; it must be above 0.")
+        self.v, self.gamma = v, gamma
+
+    def __call__(self, loss: Tensor, threshold: Tensor, progress: float) -> Tensor:
+        result: Tensor = self.v(loss, threshold, progress, gamma=self.gamma)
+        return result
+
+
+def spcl(*, gamma: float = 1.0, **options: Any) -> Curriculum:
+    """Self-paced curriculum learning, linear: the weight falls from 1 to 0 while the loss passes the threshold.
+
+    Source: Jiang et al., "Self-paced curriculum learning", AAAI 2015.
+    """
+    return Curriculum(_WithGamma(curricula.spcl_linear, gamma), **({"decay": 0.0} | options))
+
+
+def hard(**options: Any) -> Curriculum:
+    """Hard example mining: only examples whose loss is at least the threshold count.
+
+    Source: Shrivastava, Gupta and Girshick, "Training region-based object detectors with online hard example mining",
+    CVPR 2016.
+    """
+    return Curriculum(curricula.hard, **({"decay": 0.0} | options))
+
+
+def focal(*, gamma: float = 2.0, **options: Any) -> Curriculum:
+    """Focal loss: examples that the student is sure of count little.
+
+    Source: Lin et al., "Focal loss for dense object detection", ICCV 2017.
+    """
+    return Curriculum(_WithGamma(curricula.focal, gamma), **options)
+
+
+def predefined(**options: Any) -> Curriculum:
+    """The mixture that MentorNet PD imitates: all, then self-paced, then a linear ramp; with example dropout.
+
+    Source: Jiang et al., "MentorNet: learning data-driven curriculum for very deep neural networks on corrupted
+    labels", ICML 2018.
+    """
+    defaults = {"burn_in": 0, "dropout": ((0.5, 17), (0.05, 83))}
+    return Curriculum(curricula.predefined, **(defaults | options))

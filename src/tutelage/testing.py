@@ -1,0 +1,337 @@
+"""Contracts as executable checks, for our own and for third-party teachers, rules and networks.
+
+Each check raises :class:`ContractError` with the law that is broken, as scikit-learn's ``check_estimator`` does.
+"""
+
+import copy
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import TutelageError
+from .lesson import Batch, Lesson
+from .losses import cross_entropy
+from .rules import SGD, Rule
+from .student import Student
+from .teacher import Teacher
+
+
+class ContractError(TutelageError, AssertionError):
+    """A teacher, rule or student breaks one of the laws."""
+
+
+def _need(holds: bool, law: str) -> None:
+    if not holds:
+        raise ContractError(law)
+
+
+def tiny_net(kind: str = "plain", *, seed: int = 0, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """Return a small network for (N, 6) inputs and 3 classes: ``plain``, ``batchnorm``, ``dropout`` or ``shared``."""
+    from .randomness import seeded
+
+    with seeded(seed):
+        if kind == "shared":
+            shared = nn.Linear(6, 6)
+            net = nn.Sequential(shared, nn.Tanh(), shared, nn.Tanh(), nn.Linear(6, 3))
+        else:
+            middle: dict[str, nn.Module] = {
+                "plain": nn.Identity(),
+                "batchnorm": nn.BatchNorm1d(8),
+                "dropout": nn.Dropout(0.4),
+            }
+            net = nn.Sequential(nn.Linear(6, 8), middle[kind], nn.Tanh(), nn.Linear(8, 3))
+    return net.to(dtype)
+
+
+def tiny_batch(n: int = 12, *, seed: int = 0, progress: float = 0.5, dtype: torch.dtype = torch.float64) -> Batch:
+    """Return a batch of n examples for :func:`tiny_net`."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 6, generator=generator, dtype=torch.float64).to(dtype)
+    y = torch.randint(3, (n,), generator=generator)
+    return Batch(x, y, torch.randperm(1000, generator=generator)[:n], progress)
+
+
+def _bytes(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: v.detach().clone() if isinstance(v, Tensor) else copy.deepcopy(v) for n, v in state.items()}
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b))
+    return bool(a == b)
+
+
+class _Watch:
+    """Compares the bytes of students, their modules, a teacher and the random state before and after a block."""
+
+    def __init__(self, law: str, student: Student, teacher: Teacher | None = None) -> None:
+        self._law, self._student, self._teacher = law, student, teacher
+
+    def _state(self) -> dict[str, Any]:
+        state = {f"student {n}": v for n, v in self._student.state_dict().items()}
+        module = self._student.architecture
+        state |= {f"network {n}": v for n, v in module.state_dict().items()}
+        state |= {f"mode of {n}": m.training for n, m in module.named_modules()}
+        if self._teacher is not None:
+            state |= {f"teacher {n}": v for n, v in self._teacher.state_dict().items()}
+            plain = {k: v for k, v in vars(self._teacher).items() if not k.startswith("_") and _is_plain(v)}
+            state |= {f"teacher attribute {n}": v for n, v in plain.items()}
+        state["global random state"] = torch.get_rng_state()
+        return _bytes(state)
+
+    def __enter__(self) -> None:
+        self._before = self._state()
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        if kind is not None:
+            return
+        after = self._state()
+        for name in self._before.keys() | after.keys():
+            _need(_same(self._before.get(name), after.get(name)), f"{self._law}: it changed {name}.")
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    return isinstance(value, (int, float, str, bool, Tensor, type(None)))
+
+
+def check_teacher(
+    factory: Callable[[], Teacher],
+    *,
+    validation: Batch | None = None,
+    own_forwards: int = 0,
+    tolerance: float = 1e-6,
+) -> None:
+    """Run a teacher through the laws that every teacher keeps.
+
+    Args:
+        factory: returns a fresh teacher, in the same state each time; called with no arguments. The teacher is moved
+            to float64.
+        validation: trusted examples for ``learn``; default: 12 examples for :func:`tiny_net`.
+        own_forwards: student forward passes that a step may take beyond the one that is studied; 0 for teachers that
+            weigh by the student's own losses, more for those that look ahead.
+        tolerance: largest relative error of the gradient of ``learn``, against central differences.
+
+    Raises:
+        ContractError: naming the law that is broken.
+    """
+    validation = tiny_batch(12, seed=99) if validation is None else validation
+    for kind in ("plain", "batchnorm", "dropout", "shared"):
+        _check_reading(factory, kind, validation)
+    _check_weights(factory)
+    _check_resume(factory, validation)
+    _check_forwards(factory, validation, own_forwards)
+    _check_gradient(factory, validation, tolerance)
+
+
+def _pair(factory: Callable[[], Teacher], kind: str = "plain", steps: int = 2) -> tuple[Teacher, Student]:
+    """A teacher and a student after a few steps together."""
+    teacher = factory().double()
+    student = Student(tiny_net(kind), SGD(0.1, momentum=0.9), seed=3)
+    for seed in range(steps):
+        lesson = teacher.teach(tiny_batch(seed=seed), student)
+        teacher.learn(lesson, student, tiny_batch(12, seed=99))
+        student.study(lesson)
+    return teacher, student
+
+
+def _check_reading(factory: Callable[[], Teacher], kind: str, validation: Batch) -> None:
+    teacher, student = _pair(factory, kind)
+    batch = tiny_batch(seed=50)
+    with _Watch("teach must only read (law 1)", student, teacher):
+        first = teacher.teach(batch, student)
+    _need(
+        isinstance(first, Lesson), f"teach returned a {type(first).__name__}, but needs to return a Lesson (law 1)."
+    )
+    second = teacher.teach(batch, student)
+    same = all(_same(getattr(first, part), getattr(second, part)) for part in ("x", "target", "weight"))
+    _need(same, "teach twice must give the same lesson (law 1): draw from counters, not from global state.")
+    with _Watch("learn must not change the student (law 2)", student):
+        teacher.learn(first, student, validation)
+
+
+def _check_weights(factory: Callable[[], Teacher]) -> None:
+    for progress in (0.0, 0.3, 0.6, 0.95):
+        teacher, student = _pair(factory)
+        batch = tiny_batch(16, seed=51, progress=progress)
+        weight = teacher.teach(batch, student).weight
+        _need(bool(weight.isfinite().all() and (weight >= 0).all()), "weights must be finite and >= 0 (law 5).")
+        order = torch.randperm(16, generator=torch.Generator().manual_seed(7))
+        shuffled = Batch(batch.x[order], batch.y[order], batch.index[order], progress)
+        permuted = teacher.teach(shuffled, student).weight
+        if permuted.shape == weight.shape:
+            _need(
+                torch.allclose(permuted, weight[order], rtol=1e-9, atol=1e-12),
+                "permuting the batch must permute the weights (law 5).",
+            )
+        single = Batch(batch.x[:1], batch.y[:1], batch.index[:1], progress)
+        student.study(teacher.teach(single, student))
+        wide = torch.zeros(16, 12, dtype=torch.float64)
+        wide[:, ::2] = batch.x
+        strided = Batch(wide[:, ::2], batch.y, batch.index, progress)
+        student.study(teacher.teach(strided, student))
+
+
+def _check_resume(factory: Callable[[], Teacher], validation: Batch) -> None:
+    teacher, student = _pair(factory, steps=3)
+    other = factory().double()
+    other.load_state_dict(teacher.state_dict())
+    copies = [other, pickle.loads(pickle.dumps(teacher)), copy.deepcopy(teacher)]  # noqa: S301
+    batch = tiny_batch(seed=52)
+    for restored, how in zip(copies, ("state_dict", "pickle", "deepcopy")):
+        twin = Student(tiny_net(), SGD(0.1, momentum=0.9))
+        twin.load_state_dict(student.state_dict())
+        original, again = copy.deepcopy(teacher), Student(tiny_net(), SGD(0.1, momentum=0.9))
+        again.load_state_dict(student.state_dict())
+        for t, s in ((restored, twin), (original, again)):
+            for _ in range(3):
+                lesson = t.teach(batch, s)
+                t.learn(lesson, s, validation)
+                s.study(lesson)
+        _need(
+            _same(twin.state_dict(), again.state_dict()),
+            f"after {how} a teacher must go on with the same bytes (law 6): keep what you remember in buffers.",
+        )
+
+
+def _check_forwards(factory: Callable[[], Teacher], validation: Batch, own_forwards: int) -> None:
+    teacher, student = _pair(factory)
+    passes = 0
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+
+    hook = student.architecture.register_forward_hook(count)
+    lesson = teacher.teach(tiny_batch(seed=53), student)
+    teacher.learn(lesson, student, validation)
+    student.study(lesson)
+    hook.remove()
+    _need(
+        passes <= 1 + own_forwards,
+        f"a step took {passes} student forward passes, but {1 + own_forwards} are allowed (law 8): "
+        "use student.logits(batch.x), which is the pass that is studied.",
+    )
+
+
+def _check_gradient(factory: Callable[[], Teacher], validation: Batch, tolerance: float) -> None:
+    """Compare ``.grad`` after ``learn`` with central differences of the loss after the lesson."""
+    teacher, student = _pair(factory)
+    parameters = [p for p in teacher.parameters() if p.requires_grad]
+    batch = tiny_batch(seed=54)
+    if not parameters:
+        return
+    start = copy.deepcopy(teacher.state_dict())
+    teacher.learn(teacher.teach(batch, student), student, validation)
+    found = [torch.zeros_like(p) if p.grad is None else p.grad.detach().clone() for p in parameters]
+    teacher.load_state_dict(start)
+
+    def loss() -> float:
+        later = student.after(teacher.teach(batch, student))
+        return float(cross_entropy(later.logits(validation.x), validation.y).mean())
+
+    for p, gradient in zip(parameters, found):
+        needed = torch.zeros_like(gradient)
+        flat = p.data.view(-1)
+        for i in range(flat.numel()):
+            center, h = float(flat[i]), 1e-5
+            flat[i] = center + h
+            above = loss()
+            flat[i] = center - h
+            needed.view(-1)[i] = (above - loss()) / (2 * h)
+            flat[i] = center
+        error = float((gradient - needed).norm() / needed.norm().clamp_min(1e-8))
+        _need(
+            error <= tolerance,
+            f"the gradient of learn differs from central differences by {error:.1e} relative (law 4).",
+        )
+
+
+def check_student(net: nn.Module, x: Tensor, y: Tensor, rule: Rule | None = None) -> None:
+    """Run a network through the laws that every student keeps.
+
+    Args:
+        net: maps x (N, ...) to logits (N, C); float64 gives the sharpest comparison.
+        x: a few inputs, N >= 2.
+        y: class ids (N,).
+        rule: update rule; default: SGD with momentum.
+
+    Raises:
+        ContractError: naming the law that is broken.
+    """
+    student = Student(net, rule or SGD(0.05, momentum=0.9), seed=1)
+    lesson = Lesson(x, y, torch.linspace(0.5, 1.5, len(x), dtype=x.dtype), cross_entropy)
+    student.study(lesson)
+    with _Watch("looking must leave no trace (law 2)", student):
+        student.logits(x)
+        student.logits(x, training=False)
+        student.predict(x)
+        later = student.after(lesson)
+        later.logits(x)
+        again = student.after(lesson)
+    _need(
+        _same(dict(later.params), dict(again.params)), "after must give the same student each time (law 2)."
+    )
+    student.study(lesson)
+    _need(
+        _same(dict(later.params), dict(student.params)), "study(lesson) must equal after(lesson) exactly (law 3)."
+    )
+    twin = Student(copy.deepcopy(net), student.rule)
+    twin.load_state_dict(student.state_dict())
+    student.study(lesson)
+    twin.study(lesson)
+    _need(_same(student.state_dict(), twin.state_dict()), "a restored student must go on with the same bytes (law 6).")
+
+
+def check_rule(
+    rule: Rule,
+    reference: Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer],
+    *,
+    schedule: Callable[[torch.optim.Optimizer], Any] | None = None,
+    steps: int = 20,
+    tolerance: float = 1e-12,
+) -> None:
+    """Compare a rule with a torch optimiser: float64, with a parameter whose gradient is always 0, and one without.
+
+    Args:
+        rule: ours.
+        reference: makes torch's from a list of parameters.
+        schedule: makes torch's scheduler from the optimiser, stepped after every step.
+        steps: how many to compare.
+        tolerance: largest absolute difference of any parameter.
+
+    Raises:
+        ContractError: if they differ, or the rule changes its arguments.
+    """
+    generator = torch.Generator().manual_seed(0)
+    names = ("matrix", "bias", "dead", "unused")
+    values = {n: torch.randn(3, 2, generator=generator, dtype=torch.float64) for n in names}
+    theirs = {n: nn.Parameter(v.clone()) for n, v in values.items()}
+    optimiser = reference(list(theirs.values()))
+    scheduler = schedule(optimiser) if schedule else None
+    params, state = dict(values), rule.init(values)
+    for _ in range(steps):
+        gradients = {n: torch.randn(3, 2, generator=generator, dtype=torch.float64) for n in ("matrix", "bias")}
+        gradients["dead"] = torch.zeros(3, 2, dtype=torch.float64)
+        before = _bytes(params), _bytes({k: dict(v) for k, v in state.slots.items()})
+        new, later = rule.step(params, {**gradients, "unused": None}, state)
+        kept = before[0], {k: dict(v) for k, v in before[1].items()}
+        _need(_same(kept, (params, {k: dict(v) for k, v in state.slots.items()})), "a rule must not change in place.")
+        params, state = new, later
+        for n, p in theirs.items():
+            p.grad = gradients[n].clone() if n in gradients else None
+        optimiser.step()
+        if scheduler is not None:
+            scheduler.step()
+        worst = max(float((params[n] - theirs[n].detach()).abs().max()) for n in names)
+        _need(worst <= tolerance, f"the rule differs from torch.optim by {worst:.1e} after step {state.step} (law 3).")

@@ -1,0 +1,164 @@
+"""The loop: teach, learn, study; with a guard against numbers that are not finite."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .errors import NotFiniteError
+from .lesson import Batch, Lesson
+from .rules import Scalar
+from .stacked import StackedStudent
+from .student import Student
+from .teacher import Teacher
+
+
+class Step(NamedTuple):
+    """What happened in one step of training.
+
+    Attributes:
+        number: counted from 0.
+        batch: what the teacher was given.
+        lesson: what the student studied; ``lesson.notes`` holds what the teacher saw.
+        metrics: ``loss`` (weighted mean before the step, a tensor without gradient) and what the teacher reports.
+    """
+
+    number: int
+    batch: Batch
+    lesson: Lesson
+    metrics: dict[str, Any]
+
+
+@dataclass
+class FiniteGuard:
+    """Stops training when a loss is NaN or infinite, and names the step, the teacher and the learning rate.
+
+    Reading a number from a CUDA device waits for it, so there the losses are looked at every ``every`` steps; the
+    step that is named is the first bad one all the same.
+
+    Attributes:
+        every: how many losses are gathered before they are looked at.
+    """
+
+    every: int = 1
+    _waiting: list[tuple[int, str, Scalar, Tensor]] = field(default_factory=list)
+
+    def watch(self, number: int, teacher: Teacher, lr: Scalar, loss: Tensor) -> None:
+        """Take in a step's loss; look at all that wait if there are enough.
+
+        Raises:
+            NotFiniteError: at the first loss that is not finite.
+        """
+        if self.every == 1:
+            _check(number, type(teacher).__name__, lr, loss.item())
+            return
+        self._waiting.append((number, type(teacher).__name__, lr, loss))
+        if len(self._waiting) >= self.every:
+            self.look()
+
+    def look(self) -> None:
+        """Look at all losses that wait.
+
+        Raises:
+            NotFiniteError: at the first loss that is not finite.
+        """
+        if not self._waiting:
+            return
+        values = torch.stack([loss for *_, loss in self._waiting]).tolist()
+        waiting, self._waiting = self._waiting, []
+        for (number, teacher, lr, _), value in zip(waiting, values):
+            _check(number, teacher, lr, value)
+
+
+def _check(number: int, teacher: str, lr: Scalar, loss: float) -> None:
+    if not math.isfinite(loss):
+        raise NotFiniteError(
+            f"the loss is {loss} at step {number} (teacher {teacher}, learning rate {float(lr):g}); "
+            "lower the learning rate, or look for bad values in the data."
+        )
+
+
+def check_finite(student: Student) -> None:
+    """Make sure that a student is worth keeping.
+
+    Raises:
+        NotFiniteError: if one of its parameters or buffers holds NaN or infinity.
+    """
+    for name, tensor in student.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise NotFiniteError(
+                f"{name} is not finite after step {student.step - 1} (learning rate {float(student.lr):g}); "
+                "lower the learning rate, or look for bad values in the data."
+            )
+
+
+def _guard(device: torch.device) -> FiniteGuard:
+    return FiniteGuard(every=1 if device.type == "cpu" else 50)
+
+
+def train(
+    student: Student, teacher: Teacher, batches: Iterable[Batch], validation: Batch | None = None
+) -> Iterator[Step]:
+    """Train a student, a step at a time.
+
+    Logging, early stopping, checkpoints and plots are the caller's ``for`` body.
+
+    Args:
+        student: changes at every step.
+        teacher: teaches before, and learns before, the student studies.
+        batches: what to teach from; ends the training when it ends.
+        validation: trusted examples for teachers that learn from them.
+
+    Raises:
+        NotFiniteError: if a loss is NaN or infinite.
+    """
+    guard: FiniteGuard | None = None
+    for batch in batches:
+        guard = guard or _guard(batch.x.device)
+        number, lr = student.step, student.lr
+        lesson = teacher.teach(batch, student)
+        metrics = teacher.learn(lesson, student, validation)
+        metrics |= student.study(lesson)
+        guard.watch(number, teacher, lr, metrics["loss"])
+        yield Step(number, batch, lesson, metrics)
+    if guard is not None:
+        guard.look()
+
+
+def train_stacked(
+    students: StackedStudent,
+    teachers: Sequence[Teacher],
+    batches: Iterable[Sequence[Batch]],
+    validation: Sequence[Batch | None],
+) -> Iterator[tuple[Step, ...]]:
+    """Train several students at once, each with a teacher of its own; otherwise as :func:`train`.
+
+    Args:
+        students: the stack.
+        teachers: one a student.
+        batches: one batch a student and step, of equal sizes.
+        validation: one a student.
+    """
+    guard: FiniteGuard | None = None
+    for batch in batches:
+        guard = guard or _guard(batch[0].x.device)
+        number = students.step
+        members = students.members(batch)
+        lr = members[0].lr
+        lessons = [teacher.teach(b, member) for teacher, b, member in zip(teachers, batch, members)]
+        metrics = [
+            teacher.learn(lesson, member, v)
+            for teacher, lesson, member, v in zip(teachers, lessons, members, validation)
+        ]
+        steps = []
+        for teacher, b, lesson, learned, studied in zip(
+            teachers, batch, lessons, metrics, students.study(lessons)
+        ):
+            guard.watch(number, teacher, lr, studied["loss"])
+            steps.append(Step(number, b, lesson, learned | studied))
+        yield tuple(steps)
+    if guard is not None:
+        guard.look()
