@@ -87,4 +87,3 @@ def without_prefix(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor
     """Return the entries below ``prefix.`` under their short names."""
     start = prefix + "."
     return {name[len(start) :]: tensor for name, tensor in state.items() if name.startswith(start)}
-

@@ -11,7 +11,7 @@ very deep neural networks on corrupted labels", ICML 2018, section 3, and the pa
 """
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from torch import Tensor
 from .lesson import percent
 
 CurriculumFunction: TypeAlias = Callable[[Tensor, Tensor, float], Tensor]
+Interpolation: TypeAlias = Literal["linear", "nearest"]
 
 
 def uniform(loss: Tensor, threshold: Tensor, progress: float) -> Tensor:
@@ -95,3 +96,14 @@ def mixture(loss: Tensor, lam1: float | Tensor, lam2: float) -> Tensor:
     if lam2 > 0:
         return (1.0 - (loss - lam1) / lam2).clamp(0.0, 1.0)
     return (loss <= lam1).to(loss.dtype)
+
+
+def percentile(losses: Tensor, p: float, interpolation: Interpolation = "linear") -> Tensor:
+    """Return the p-quantile of the losses (N,), p in [0, 1], as ``numpy.quantile`` does; a scalar."""
+    ordered = losses.sort().values
+    position = p * (len(ordered) - 1)
+    if interpolation == "nearest":
+        return ordered[round(position)]
+    low = int(position)
+    high = min(low + 1, len(ordered) - 1)
+    return torch.lerp(ordered[low], ordered[high], position - low)

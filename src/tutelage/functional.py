@@ -6,6 +6,7 @@ replaced instead of changing in place.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -21,7 +22,7 @@ class FunctionalNet:
         self.net = net
         self.buffer_names = [name for name, _ in net.named_buffers()]
         first = {id(t): n for n, t in [*net.named_parameters(), *net.named_buffers()]}
-        self._places = [
+        self._places: list[tuple[dict[str, Any], str, str]] = [
             (table, key, first[id(tensor)])
             for module in net.modules()
             for table in (module._parameters, module._buffers)

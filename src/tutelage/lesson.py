@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 
 from .errors import ShapeError
@@ -30,6 +31,11 @@ class Batch:
 
     def __len__(self) -> int:
         return self.x.shape[0]
+
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        """The type of weights for these inputs: theirs, or the default one if they are integers."""
+        return self.x.dtype if self.x.is_floating_point() else torch.get_default_dtype()
 
 
 def percent(progress: float) -> int:
@@ -68,9 +74,7 @@ class Lesson:
             given = tuple(self.weight.shape)
             squeezable = len(given) == 2 and given[0] == needed[0] and given[1] == 1
             hint = "; the network probably kept its last axis: use .squeeze(1)" if squeezable else ""
-            raise ShapeError(
-                f"Lesson.weight has shape {given}, but needs {needed}, one weight per row of x{hint}."
-            )
+            raise ShapeError(f"Lesson.weight has shape {given}, but needs {needed}, one weight per row of x{hint}.")
 
     def __len__(self) -> int:
         return self.x.shape[0]

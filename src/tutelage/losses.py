@@ -38,9 +38,7 @@ def cross_entropy(logits: Tensor, target: Tensor, *, label_smoothing: float = 0.
     classes_second = logits if logits.ndim == 2 else logits.movedim(-1, 1)
     if target.is_floating_point() and target.ndim > 2:
         target = target.movedim(-1, 1)
-    return _per_row(
-        F.cross_entropy(classes_second, target, reduction="none", label_smoothing=label_smoothing)
-    )
+    return _per_row(F.cross_entropy(classes_second, target, reduction="none", label_smoothing=label_smoothing))
 
 
 def squared_error(logits: Tensor, target: Tensor) -> Tensor:
@@ -54,9 +52,7 @@ def squared_error(logits: Tensor, target: Tensor) -> Tensor:
         (N,), >= 0. Source: Ba and Caruana, "Do deep nets really need to be deep?", NeurIPS 2014, equation 1.
     """
     if target.shape != logits.shape:
-        raise ShapeError(
-            f"squared_error: target has shape {tuple(target.shape)}, but needs {tuple(logits.shape)}."
-        )
+        raise ShapeError(f"squared_error: target has shape {tuple(target.shape)}, but needs {tuple(logits.shape)}.")
     return _per_row(0.5 * (logits - target).square().sum(-1))
 
 

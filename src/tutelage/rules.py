@@ -1,4 +1,4 @@
-"""Update rules: SGD, Adam and AdamW as pure functions, and learning-rate schedules.
+"""Update rules: SGD, Adam and AdamW as pure functions.
 
 ``step(params, gradients, state) -> (params, state)`` changes nothing in place and is differentiable in all it is
 given, the learning rate included. Every rule equals its ``torch.optim`` counterpart.
@@ -205,20 +205,16 @@ def _root(u: Tensor) -> Tensor:
     return torch.where(positive, torch.where(positive, u, torch.ones_like(u)).sqrt(), torch.zeros_like(u))
 
 
-def _adam_direction(
-    gradient: Tensor, m: Tensor, u: Tensor, betas: tuple[float, float], eps: float, t: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the new first and second moments and the scaled root ``sqrt(u / (1 - b2^t)) + eps``.
+def _moving(old: Tensor, gradient: Tensor, beta: float) -> Tensor:
+    """``beta * old + (1 - beta) * gradient^2``; the in-place kernel touches a fresh temporary only."""
+    return (old * beta).addcmul_(gradient, gradient, value=1.0 - beta)
 
-    In-place kernels touch fresh temporaries only: allocating is what the pure form pays for.
-    """
-    b1, b2 = betas
-    m = torch.lerp(m, gradient, 1.0 - b1)
-    u = (u * b2).addcmul_(gradient, gradient, value=1.0 - b2)
-    scale = math.sqrt(1.0 - b2**t)
+
+def _denominator(u: Tensor, shift: float) -> Tensor:
+    """``sqrt(u) + shift``, in one allocation where no gradient is wanted."""
     if torch.is_grad_enabled() and u.requires_grad:
-        return m, u, _root(u) / scale + eps
-    return m, u, u.sqrt().div_(scale).add_(eps)
+        return _root(u) + shift
+    return u.sqrt().add_(shift)
 
 
 def _adam_step(
@@ -232,7 +228,9 @@ def _adam_step(
 ) -> tuple[Params, RuleState]:
     lr, t = rule.rate(state.step), state.step + 1
     coefficients = rule.decay.coefficients(params) if decay is None else decay
-    correction = 1.0 - rule.betas[0] ** t
+    b1, b2 = rule.betas
+    scale = math.sqrt(1.0 - b2**t)  # both corrections are moved into the step size and eps: one kernel less
+    size = lr * (scale / (1.0 - b1**t))
     new = dict(params)
     first, second = dict(state.slots["first"]), dict(state.slots["second"])
     for name, p in params.items():
@@ -243,12 +241,13 @@ def _adam_step(
             p = p * (1.0 - lr * coefficient)
         elif coefficient is not None:
             gradient = _plus_decay(gradient, p, coefficient)
-        m, u, root = _adam_direction(gradient, first[name], second[name], rule.betas, rule.eps, t)
-        first[name], second[name] = m, u
-        if isinstance(lr, Tensor):
-            new[name] = p - (lr / correction) * (m / root)
+        m = first[name] = torch.lerp(first[name], gradient, 1.0 - b1)
+        u = second[name] = _moving(second[name], gradient, b2)
+        denominator = _denominator(u, rule.eps * scale)
+        if isinstance(size, Tensor):
+            new[name] = p - size * (m / denominator)
         else:
-            new[name] = torch.addcdiv(p, m, root, value=-lr / correction)
+            new[name] = torch.addcdiv(p, m, denominator, value=-size)
     return new, RuleState(t, {"first": first, "second": second})
 
 
@@ -350,55 +349,3 @@ class AdamW(Rule):
     ) -> tuple[Params, RuleState]:
         """Return the parameters and the state after one step."""
         return _adam_step(self, params, gradients, state, decay, decoupled=True)
-
-
-@dataclass(frozen=True)
-class StepDecay:
-    """``lr * factor^k`` where k counts the steps in ``at`` that have been reached."""
-
-    lr: float
-    at: tuple[int, ...]
-    factor: float = 0.1
-
-    def __call__(self, step: int) -> float:
-        """Return the rate of a step, counted from 0."""
-        return self.lr * self.factor ** sum(step >= a for a in self.at)
-
-
-@dataclass(frozen=True)
-class Cosine:
-    """``final + (lr - final) (1 + cos(pi step / steps)) / 2``, constant after the last step."""
-
-    lr: float
-    steps: int
-    final: float = 0.0
-
-    def __call__(self, step: int) -> float:
-        """Return the rate of a step, counted from 0."""
-        share = min(step / self.steps, 1.0)
-        return self.final + (self.lr - self.final) * (1.0 + math.cos(math.pi * share)) / 2.0
-
-
-@dataclass(frozen=True)
-class Exponential:
-    """``lr * factor^floor(step / every)``."""
-
-    lr: float
-    factor: float
-    every: int = 1
-
-    def __call__(self, step: int) -> float:
-        """Return the rate of a step, counted from 0."""
-        return self.lr * self.factor ** (step // self.every)
-
-
-@dataclass(frozen=True)
-class Warmup:
-    """Another schedule, multiplied by ``(step + 1) / (steps + 1)`` during the first ``steps`` steps."""
-
-    then: Callable[[int], float]
-    steps: int
-
-    def __call__(self, step: int) -> float:
-        """Return the rate of a step, counted from 0."""
-        return self.then(step) * min(1.0, (step + 1) / (self.steps + 1))

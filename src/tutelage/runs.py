@@ -58,9 +58,7 @@ class RunFolder:
             ConfigError: if something is there already.
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise ConfigError(
-                f"{path} exists; give another --out, remove it, or go on with: tutelage resume {path}"
-            )
+            raise ConfigError(f"{path} exists; give another --out, remove it, or go on with: tutelage resume {path}")
 
     @classmethod
     def create(cls, path: Path, recipe: str, config: Mapping[str, Any], environment: Mapping[str, Any]) -> "RunFolder":

@@ -129,14 +129,10 @@ class StackedStudent:
             losses = torch.stack([lesson.losses(logits[s]) for s, lesson in enumerate(lessons)])
         weight = torch.stack([lesson.weight.detach() for lesson in lessons])
         cotangents = weight / weight.shape[1]
-        found = torch.autograd.grad(
-            losses, list(self._params.values()), grad_outputs=cotangents, allow_unused=True
-        )
+        found = torch.autograd.grad(losses, list(self._params.values()), grad_outputs=cotangents, allow_unused=True)
         with torch.no_grad():
             decay = self._rule.decay.coefficients(self._params, weight.mean(1), stacked=True)
-            params, self._state = self._rule.step(
-                self._params, dict(zip(self._params, found)), self._state, decay
-            )
+            params, self._state = self._rule.step(self._params, dict(zip(self._params, found)), self._state, decay)
             self._params = {n: p.detach().requires_grad_() for n, p in params.items()}
             losses = losses.detach()
             marks = (cotangents * losses).sum(1)

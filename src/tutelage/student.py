@@ -138,7 +138,7 @@ class Student:
     @torch.no_grad()
     def predict(self, x: Tensor, *, batch_size: int = 1024) -> Tensor:
         """Return the logits (N, ..., C) in evaluation mode, without gradient, in pieces of ``batch_size`` rows."""
-        pieces = [self._run(piece, training=False).logits for piece in x.split(batch_size)]
+        pieces = [self._run(piece, training=False).logits for piece in torch.split(x, batch_size)]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def after(self, lesson: Lesson) -> "Student":
@@ -238,9 +238,7 @@ class Student:
         view.__dict__.update(changes)
         return view
 
-    def _advance(
-        self, lesson: Lesson, *, create_graph: bool
-    ) -> tuple[Params, RuleState, Forward, Tensor]:
+    def _advance(self, lesson: Lesson, *, create_graph: bool) -> tuple[Params, RuleState, Forward, Tensor]:
         """Return parameters, rule state and the pass of the student after a lesson, and the losses before."""
         forward = self._forward(lesson.x, training=True)
         if not forward.own:
@@ -276,6 +274,9 @@ class Student:
     def _forward(self, x: Tensor, training: bool) -> Forward:
         if not training:
             return self._run(x, training=False)
+        if x.requires_grad:  # the pass belongs to the graph that x comes from: keeping it would let one free it for all
+            with torch.enable_grad():
+                return self._run(x, training=True)
         last = self._last
         if last is None or last.x is not x or last.version != x._version:
             with torch.enable_grad():

@@ -93,7 +93,7 @@ class _Watch:
         if kind is not None:
             return
         after = self._state()
-        for name in self._before.keys() | after.keys():
+        for name in sorted(self._before.keys() | after.keys()):
             _need(_same(self._before.get(name), after.get(name)), f"{self._law}: it changed {name}.")
 
 
@@ -140,6 +140,7 @@ def _pair(factory: Callable[[], Teacher], kind: str = "plain", steps: int = 2) -
     student = Student(tiny_net(kind), SGD(0.1, momentum=0.9), seed=3)
     for seed in range(steps):
         lesson = teacher.teach(tiny_batch(seed=seed), student)
+        _need(isinstance(lesson, Lesson), f"teach returned a {type(lesson).__name__}, but needs to return a Lesson.")
         teacher.learn(lesson, student, tiny_batch(12, seed=99))
         student.study(lesson)
     return teacher, student
@@ -150,9 +151,6 @@ def _check_reading(factory: Callable[[], Teacher], kind: str, validation: Batch)
     batch = tiny_batch(seed=50)
     with _Watch("teach must only read (law 1)", student, teacher):
         first = teacher.teach(batch, student)
-    _need(
-        isinstance(first, Lesson), f"teach returned a {type(first).__name__}, but needs to return a Lesson (law 1)."
-    )
     second = teacher.teach(batch, student)
     same = all(_same(getattr(first, part), getattr(second, part)) for part in ("x", "target", "weight"))
     _need(same, "teach twice must give the same lesson (law 1): draw from counters, not from global state.")
@@ -238,7 +236,7 @@ def _check_gradient(factory: Callable[[], Teacher], validation: Batch, tolerance
 
     def loss() -> float:
         later = student.after(teacher.teach(batch, student))
-        return float(cross_entropy(later.logits(validation.x), validation.y).mean())
+        return cross_entropy(later.logits(validation.x), validation.y).mean().item()
 
     for p, gradient in zip(parameters, found):
         needed = torch.zeros_like(gradient)
@@ -257,7 +255,7 @@ def _check_gradient(factory: Callable[[], Teacher], validation: Batch, tolerance
         )
 
 
-def check_student(net: nn.Module, x: Tensor, y: Tensor, rule: Rule | None = None) -> None:
+def check_student(net: nn.Module, x: Tensor, y: Tensor, rule: Rule | None = None, *, tolerance: float = 0.0) -> None:
     """Run a network through the laws that every student keeps.
 
     Args:
@@ -265,6 +263,8 @@ def check_student(net: nn.Module, x: Tensor, y: Tensor, rule: Rule | None = None
         x: a few inputs, N >= 2.
         y: class ids (N,).
         rule: update rule; default: SGD with momentum.
+        tolerance: largest difference between ``study`` and ``after``; 0: the same bytes. Fused layers (LSTM) take
+            another kernel when a gradient of the gradient may be wanted, and need 1e-6.
 
     Raises:
         ContractError: naming the law that is broken.
@@ -273,19 +273,21 @@ def check_student(net: nn.Module, x: Tensor, y: Tensor, rule: Rule | None = None
     lesson = Lesson(x, y, torch.linspace(0.5, 1.5, len(x), dtype=x.dtype), cross_entropy)
     student.study(lesson)
     with _Watch("looking must leave no trace (law 2)", student):
-        student.logits(x)
+        kept = student.logits(x)
         student.logits(x, training=False)
         student.predict(x)
         later = student.after(lesson)
         later.logits(x)
         again = student.after(lesson)
+        fresh = student.at({}).logits(x)
     _need(
-        _same(dict(later.params), dict(again.params)), "after must give the same student each time (law 2)."
+        torch.equal(kept, fresh),
+        "a pass must depend on parameters, buffers and the random state only (law 2): keep no other state.",
     )
+    _need(_same(dict(later.params), dict(again.params)), "after must give the same student each time (law 2).")
     student.study(lesson)
-    _need(
-        _same(dict(later.params), dict(student.params)), "study(lesson) must equal after(lesson) exactly (law 3)."
-    )
+    worst = max(float((later.params[n] - p).detach().abs().max()) for n, p in student.params.items())
+    _need(worst <= tolerance, f"study(lesson) must equal after(lesson) (law 3); they differ by {worst:.1e}.")
     twin = Student(copy.deepcopy(net), student.rule)
     twin.load_state_dict(student.state_dict())
     student.study(lesson)

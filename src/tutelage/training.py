@@ -154,9 +154,7 @@ def train_stacked(
             for teacher, lesson, member, v in zip(teachers, lessons, members, validation)
         ]
         steps = []
-        for teacher, b, lesson, learned, studied in zip(
-            teachers, batch, lessons, metrics, students.study(lessons)
-        ):
+        for teacher, b, lesson, learned, studied in zip(teachers, batch, lessons, metrics, students.study(lessons)):
             guard.watch(number, teacher, lr, studied["loss"])
             steps.append(Step(number, b, lesson, learned | studied))
         yield tuple(steps)

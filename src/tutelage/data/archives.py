@@ -1,5 +1,6 @@
 """Arrays in an .npz file."""
 
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -10,7 +11,16 @@ import numpy as np
 from ..errors import DataError
 from .sources import Array, DataSet, Source, from_arrays
 
-_DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (
+    OSError,
+    EOFError,
+    MemoryError,  # a damaged shape
+    RuntimeError,  # what zipfile raises for a damaged flag
+    ValueError,
+    tokenize.TokenError,  # what numpy lets through for a damaged header
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def read_npz(path: Path, *, num_classes: int | None = None) -> DataSet:
@@ -28,7 +38,7 @@ def read_npz(path: Path, *, num_classes: int | None = None) -> DataSet:
     """
     try:
         arrays = np.load(path, allow_pickle=False)
-    except (*_DAMAGED, ValueError):
+    except _DAMAGED:
         raise DataError(f"{path}: not a readable .npz file.") from None
     if not isinstance(arrays, np.lib.npyio.NpzFile):
         raise DataError(f"{path}: a single array; an .npz file with x and y is needed.")
@@ -47,8 +57,7 @@ def _array(path: Path, arrays: Any, key: str) -> Array:
         raise DataError(f'{path}: no "{key}" among {", ".join(arrays)}.')
     try:
         array: Array = arrays[key]
-    except ValueError:  # what numpy raises instead of unpickling
-        raise DataError(f'{path}: "{key}" holds Python objects.') from None
-    except _DAMAGED:
-        raise DataError(f'{path}: "{key}" is damaged.') from None
+    except _DAMAGED as error:
+        objects = isinstance(error, ValueError) and "allow_pickle" in str(error)
+        raise DataError(f'{path}: "{key}" {"holds Python objects" if objects else "is damaged"}.') from None
     return array

@@ -29,8 +29,7 @@ class Augmentation:
         for op, before, after in zip(ops[1:], stages, stages[1:]):
             if after <= before:
                 raise ConfigError(
-                    f"augmentation: {type(op).__name__} comes after {before.name.lower()}; "
-                    f"the order is {_ORDER}."
+                    f"augmentation: {type(op).__name__} comes after {before.name.lower()}; the order is {_ORDER}."
                 )
         self.transforms = tuple(op for op in ops if isinstance(op, Transform))
         self.mixing = next((op for op in ops if isinstance(op, Mixing)), None)

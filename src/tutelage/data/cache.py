@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+import tokenize
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -60,7 +61,7 @@ def _key(files: Iterable[Path], settings: str) -> str:
 def _read(path: Path) -> ByteArray | None:
     try:
         array: ByteArray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, MemoryError, tokenize.TokenError):
         return None
     return array
 

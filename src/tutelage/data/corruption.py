@@ -63,17 +63,13 @@ def corrupt(
         return class_flip(y, p, targets=targets, num_classes=num_classes, seed=seed, on=on, count=count)
 
     def even(include_true: bool) -> NoisyLabels:
-        return uniform(
-            y, p, include_true=include_true, num_classes=num_classes, seed=seed, on=on, count=count
-        )
+        return uniform(y, p, include_true=include_true, num_classes=num_classes, seed=seed, on=on, count=count)
 
     make: dict[str, Callable[[], NoisyLabels]] = {
         "none": lambda: from_labels(y, y, num_classes=num_classes, on=on, convention="none"),
         "uniform": lambda: even(True),
         "symmetric": lambda: even(False),
-        "pair-flip": lambda: pair_flip(
-            y, p, num_classes=num_classes, seed=seed, mapping=mapping, on=on, count=count
-        ),
+        "pair-flip": lambda: pair_flip(y, p, num_classes=num_classes, seed=seed, mapping=mapping, on=on, count=count),
         "class-flip": lambda: flip(1),
         "class-flip-2": lambda: flip(2),
     }

@@ -44,9 +44,7 @@ def read_image_folder(folder: Path, *, resize: Size | None = None, cache: bool =
 def _classes(folder: Path) -> tuple[str, ...]:
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
     if not names:
-        raise DataError(
-            f"{folder}: no class folders; put the images of each class into a folder of its name."
-        )
+        raise DataError(f"{folder}: no class folders; put the images of each class into a folder of its name.")
     return tuple(names)
 
 
@@ -59,9 +57,7 @@ def _read(folder: Path, classes: Sequence[str], resize: Size | None, cache: bool
             raise DataError(f'{folder}: class "{name}" is empty.')
         files += found
         labels += [label] * len(found)
-    x = decoded(
-        files, f"folder {resize}", len(files), lambda: decode(((str(f), f) for f in files), resize), use=cache
-    )
+    x = decoded(files, f"folder {resize}", len(files), lambda: decode(((str(f), f) for f in files), resize), use=cache)
     return Source(str(folder), x, np.asarray(labels, dtype=np.int64), tuple(classes))
 
 

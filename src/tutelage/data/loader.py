@@ -5,6 +5,7 @@ step costs no more than the shuffle of one pass, and prefetching cannot change t
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -18,6 +19,8 @@ from .augment import Augmentation
 from .prefetch import ahead
 from .rows import HostRows, ResidentRows, Rows, fits_on
 from .sources import Array, IntArray, Source
+
+_STEPS_A_BLOCK = 16
 
 
 class Loader:
@@ -95,6 +98,7 @@ class Loader:
         self._index = torch.from_numpy(chosen).to(at)
         self._labels = _checked_labels(source, labels)[torch.from_numpy(chosen)].to(at)
         self._order: tuple[int, Tensor] = (-1, self._index)
+        self._block: tuple[tuple[int, int], _Block | None] = ((-1, -1), None)
 
     def __len__(self) -> int:
         """Return the number of batches in a pass."""
@@ -124,21 +128,36 @@ class Loader:
 
     def _batch(self, first: int, steps: int, step: int) -> Batch:
         number, place = divmod(step, len(self))
-        places = self._places(number)[place * self.batch_size : (place + 1) * self.batch_size]
-        index = self._index.index_select(0, places)
-        epoch = number if self._views is None else number % self._views
-        shift = None if self._crop is None else self._crop.draw(self.seed, epoch, index)
-        x, y = self._rows.take(places, shift), self._labels.index_select(0, places)
-        if self._rows.device != self.device:
-            x, y, index = x.to(self.device), y.to(self.device), index.to(self.device)
+        block, row = divmod(place, _STEPS_A_BLOCK)
+        drawn = self._drawn(number, block)
+        here = slice(row * self.batch_size, (row + 1) * self.batch_size)
+        x = self._rows.take(drawn.places[here], None if drawn.shift is None else drawn.shift[:, here])
+        x, y, index = x.to(self.device), drawn.y[here].clone(), drawn.index[here].clone()
         if not self._raw:
-            x = self._after.apply(x, self._after.draw(self.seed, epoch, index), self._scale)
+            x = self._after.apply(x, tuple(p[..., here] for p in drawn.params), self._scale)
             x, y = self._after.mix(x, y, self.seed, step)
         return Batch(x, y, index, (step - first) / steps)
 
+    def _drawn(self, number: int, block: int) -> "_Block":
+        """Return what is drawn for a block of steps of a pass; the last one used is kept."""
+        key, drawn = self._block  # read at once: a prefetching thread may replace the pair
+        if drawn is None or key != (number, block):
+            drawn = self._draw(number, block)
+            self._block = ((number, block), drawn)
+        return drawn
+
+    def _draw(self, number: int, block: int) -> "_Block":
+        size = self.batch_size * _STEPS_A_BLOCK
+        places = self._places(number)[block * size : (block + 1) * size]
+        index = self._index.index_select(0, places)
+        epoch = number if self._views is None else number % self._views
+        shift = None if self._crop is None else self._crop.draw(self.seed, epoch, index)
+        y, index = self._labels.index_select(0, places).to(self.device), index.to(self.device)
+        return _Block(places, index, y, shift, self._after.draw(self.seed, epoch, index))
+
     def _places(self, number: int) -> Tensor:
         """Return the order of a pass as places in the subset; the last one used is kept."""
-        kept, order = self._order  # read at once: a prefetching thread may replace the pair
+        kept, order = self._order
         if kept != number:
             order = torch.from_numpy(self._shuffled(number)).to(self._rows.device)
             self._order = (number, order)
@@ -158,6 +177,17 @@ class Loader:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """What some consecutive steps of a pass need; drawing for many rows at once costs a fraction per row."""
+
+    places: Tensor
+    index: Tensor
+    y: Tensor
+    shift: Tensor | None
+    params: tuple[Tensor, ...]
+
+
 def _checked_index(source: Source, index: IntArray | None) -> IntArray:
     if index is None:
         return np.arange(len(source))
@@ -166,8 +196,7 @@ def _checked_index(source: Source, index: IntArray | None) -> IntArray:
         raise DataError(f"{source.name}: index has shape {chosen.shape}; it must name at least one row.")
     if chosen.min() < 0 or chosen.max() >= len(source):
         raise DataError(
-            f"{source.name}: index reaches from {chosen.min()} to {chosen.max()}; "
-            f"valid are 0..{len(source) - 1}."
+            f"{source.name}: index reaches from {chosen.min()} to {chosen.max()}; valid are 0..{len(source) - 1}."
         )
     values, counts = np.unique(chosen, return_counts=True)
     if (counts > 1).any():
@@ -179,7 +208,6 @@ def _checked_labels(source: Source, labels: Array | Tensor | None) -> Tensor:
     y = torch.as_tensor(source.y if labels is None else labels)
     if y.ndim == 0 or len(y) != len(source):
         raise DataError(
-            f"{source.name}: labels have shape {tuple(y.shape)}, x has {len(source)} rows; "
-            "one label a row is needed."
+            f"{source.name}: labels have shape {tuple(y.shape)}, x has {len(source)} rows; one label a row is needed."
         )
     return y.to(torch.float32 if y.is_floating_point() else torch.int64)

@@ -94,8 +94,8 @@ def _load_named(name: str, label: str | None, resize: Size | None, cache: bool) 
         return read_hub(_HUB_NAMES[name], label=label, resize=resize)
     except HubError:
         raise DataError(
-            f"{name}: not in TUTELAGE_DATA, and the Hub is not reachable; put {name}-train.parquet there or use "
-            "--data digits."
+            f"{name}: not in TUTELAGE_DATA, and the Hub is not reachable; "
+            f"put {name}-train.parquet there or use --data digits."
         ) from None
 
 

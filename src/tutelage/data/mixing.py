@@ -112,9 +112,7 @@ class Cutmix(Mixing):
         """Return partners, share and centre; see :class:`MixParams`."""
         key = counter(stream(seed, self.name), step)
         generator = _generator(key)
-        share = torch.from_numpy(
-            generator.beta(self.alpha, self.alpha, 1)
-        )  # stays on the host: it shapes the box
+        share = torch.from_numpy(generator.beta(self.alpha, self.alpha, 1))  # stays on the host: it shapes the box
         return MixParams(_partners(key, size, device), share, (generator.random(), generator.random()))
 
     def apply(self, x: Tensor, y: Tensor, params: MixParams) -> tuple[Tensor, Tensor]:

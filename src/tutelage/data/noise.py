@@ -88,9 +88,7 @@ def uniform(
     eye = np.eye(k)
     if include_true:
         matrix = (1 - p) * eye + p / k
-        return _drawn(
-            y, p, matrix, f"uniform(p={p}, include_true=True)", seed, on, count, lambda c, v: integer(v, k)
-        )
+        return _drawn(y, p, matrix, f"uniform(p={p}, include_true=True)", seed, on, count, lambda c, v: integer(v, k))
     if k < 2:
         raise ConfigError("uniform: without the true class it needs at least 2 classes.")
     matrix = (1 - p) * eye + p / (k - 1) * (1 - eye)

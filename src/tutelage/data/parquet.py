@@ -30,7 +30,7 @@ def read_parquet(
     """Read images and labels from the shards of one split.
 
     Args:
-        files: the shards in order; rows are numbered through.
+        files: the shards in order.
         name: of the source.
         label: the label column; None: ``label``, ``fine_label``, ``coarse_label`` or ``labels``.
         image: the image column, a struct of ``bytes`` and ``path`` or binary; None: ``image`` or ``img``.
@@ -60,9 +60,7 @@ def read_parquet(
     return Source(name, x, y, class_names(name, num_classes, found or names))
 
 
-def pick_column(
-    where: str, role: str, given: str | None, usual: Sequence[str], columns: Sequence[str]
-) -> str:
+def pick_column(where: str, role: str, given: str | None, usual: Sequence[str], columns: Sequence[str]) -> str:
     """Return the column for a role: the given one, or the first usual one that is there.
 
     Raises:
@@ -102,15 +100,14 @@ def _column(file: Path, table: Any, column: str) -> Iterator[Any]:
         raise DataError(f"{file}: damaged Parquet file ({_first_line(error)}).") from None
 
 
-def _labels(
-    files: Sequence[Path], tables: Sequence[Any], column: str
-) -> tuple[IntArray, tuple[str, ...] | None]:
+def _labels(files: Sequence[Path], tables: Sequence[Any], column: str) -> tuple[IntArray, tuple[str, ...] | None]:
     """Return the labels of all shards, and the class names if the labels are text."""
     values: list[Any] = []
     for file, table in zip(files, tables):
-        values += [v for chunk in _column(file, table, column) for v in chunk.to_pylist()]
-    if None in values:
-        raise DataError(f"{files[0]} row {values.index(None)}: no label.")
+        part = [v for chunk in _column(file, table, column) for v in chunk.to_pylist()]
+        if None in part:
+            raise DataError(f"{file} row {part.index(None)}: no label.")
+        values += part
     if values and isinstance(values[0], str):
         return text_labels(values)
     return as_labels(f"{files[0]}: column {column}", np.asarray(values)), None

@@ -1,9 +1,11 @@
 """Making elements ahead of their use, in one thread."""
 
-from collections import deque
+import atexit
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Event, Thread, current_thread
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -11,8 +13,8 @@ T = TypeVar("T")
 def ahead(make: Callable[[int], T], start: int, stop: int, depth: int) -> Iterator[T]:
     """Yield ``make(start)``, ..., ``make(stop - 1)`` in order, with up to ``depth`` elements made in advance.
 
-    The thread starts at the first ``next`` and ends when the iterator is exhausted, closed or dropped; an
-    error surfaces at its element.
+    The thread starts at the first ``next`` and ends when the iterator is exhausted, closed or dropped; an error
+    surfaces at its element and ends the iterator.
 
     Args:
         make: position -> element; must not depend on when it is called.
@@ -23,14 +25,66 @@ def ahead(make: Callable[[int], T], start: int, stop: int, depth: int) -> Iterat
     if depth == 0:
         yield from map(make, range(start, stop))
         return
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tutelage-prefetch")
+    producer = _Producer(make, range(start, stop), depth)
     try:
-        pending: deque[Future[T]] = deque()
-        for position in range(start, stop):
-            pending.append(pool.submit(make, position))
-            if len(pending) > depth:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        for _ in range(start, stop):
+            yield producer.take()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        producer.end()
+
+
+@dataclass(frozen=True)
+class _Failed:
+    error: Exception
+
+
+class _Producer(Generic[T]):
+    """A thread that makes one element for each ticket.
+
+    Tickets and elements go through queues written in C: a pool of futures costs several times as much an element.
+    """
+
+    def __init__(self, make: Callable[[int], T], positions: range, depth: int) -> None:
+        self._tickets: SimpleQueue[None] = SimpleQueue()
+        self._made: SimpleQueue[T | _Failed] = SimpleQueue()
+        self._ended = Event()
+        for _ in range(depth):
+            self._tickets.put(None)
+        work = (make, positions, self._tickets, self._made, self._ended)
+        self._thread = Thread(target=_work, args=work, name="tutelage-prefetch", daemon=True)
+        self._thread.start()
+        atexit.register(self.end)  # an iterator left open must not keep the thread at work while modules go
+
+    def take(self) -> T:
+        """Return the next element and let another one be made; raise the error that it met."""
+        made = self._made.get()
+        if isinstance(made, _Failed):
+            raise made.error
+        self._tickets.put(None)
+        return made
+
+    def end(self) -> None:
+        """End the thread after the element that it is at."""
+        atexit.unregister(self.end)
+        self._ended.set()
+        self._tickets.put(None)
+        if self._thread is not current_thread():  # the collector may drop an iterator in any thread
+            self._thread.join()
+
+
+def _work(
+    make: Callable[[int], T],
+    positions: range,
+    tickets: SimpleQueue[None],
+    made: "SimpleQueue[T | _Failed]",
+    ended: Event,
+) -> None:
+    for position in positions:
+        tickets.get()
+        if ended.is_set():
+            return
+        try:
+            made.put(make(position))
+        except Exception as error:  # noqa: BLE001 - it belongs to the consumer, who raises it
+            made.put(_Failed(error))
+            return

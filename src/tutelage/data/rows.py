@@ -4,7 +4,6 @@ device.
 
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,11 +43,9 @@ class HostRows:
         self._x = x
         self._index = index
         self._crop = crop
-        self._windows: Array | None = None
-        if crop is not None:
-            one = crop.pad(torch.from_numpy(x[:1].copy()))
-            if one.nbytes * len(index) <= _PADDED_COPY_BYTES:
-                self._windows = crop.windows(crop.pad(torch.from_numpy(x[index]))).numpy()
+        self._padded: Tensor | None = None
+        if crop is not None and _size(x, index, crop) <= _PADDED_COPY_BYTES:
+            self._padded = crop.pad(torch.from_numpy(x[index]))
 
     @property
     def device(self) -> torch.device:
@@ -58,11 +55,13 @@ class HostRows:
     def take(self, places: Tensor, shift: Tensor | None) -> Tensor:
         """Return the rows at ``places``, cropped by ``shift``; see :class:`Rows`."""
         at = places.numpy()
-        if self._windows is not None and shift is not None:
-            dy, dx = shift.numpy()
-            return torch.from_numpy(self._windows[at, :, dy, dx])
-        rows = torch.from_numpy(self._x.take(self._index[at], axis=0))
-        return rows if self._crop is None or shift is None else self._crop.apply(rows, shift)
+        if self._crop is None or shift is None:
+            return torch.from_numpy(self._x.take(self._index[at], axis=0))
+        if self._padded is None:
+            return self._crop.apply(torch.from_numpy(self._x.take(self._index[at], axis=0)), shift)
+        dy, dx = shift.numpy()
+        windows: Array = self._crop.windows(self._padded).numpy()
+        return torch.from_numpy(windows[at, :, dy, dx])
 
 
 class ResidentRows:
@@ -77,21 +76,26 @@ class ResidentRows:
 
     def __init__(self, x: Array, index: IntArray, crop: Crop | None, device: torch.device) -> None:
         rows = torch.from_numpy(x[index]).to(device)
-        self._rows = rows if crop is None else crop.windows(crop.pad(rows))
+        self._rows = rows if crop is None else crop.pad(rows)
+        self._crop = crop
         self.device = device
 
     def take(self, places: Tensor, shift: Tensor | None) -> Tensor:
         """Return the rows at ``places``, cropped by ``shift``; see :class:`Rows`."""
-        if shift is None:
+        if self._crop is None or shift is None:
             return self._rows.index_select(0, places)
-        return Crop.cut(self._rows, places, shift)
+        return self._crop.cut(self._crop.windows(self._rows), places, shift)
 
 
 def fits_on(device: torch.device, x: Array, index: IntArray, crop: Crop | None) -> bool:
     """Tell whether the padded subset takes at most half of the free memory of a CUDA device."""
     if device.type != "cuda":
         return False
-    row = torch.from_numpy(np.ascontiguousarray(x[:1]))
-    size = (row if crop is None else crop.pad(row)).nbytes * len(index)
     free, _ = torch.cuda.mem_get_info(device)
-    return size <= free // 2
+    return _size(x, index, crop) <= free // 2
+
+
+def _size(x: Array, index: IntArray, crop: Crop | None) -> int:
+    """Return the bytes that the rows of the subset take when padded."""
+    row = torch.from_numpy(x[:1].copy())
+    return (row if crop is None else crop.pad(row)).nbytes * len(index)

@@ -113,9 +113,7 @@ def _moments(x: Array, index: IntArray, kind: Statistics) -> tuple[FloatArray, F
     return mean, np.where(variance > np.square(rounding), variance, 0.0)
 
 
-def _mean(
-    x: Array, index: IntArray, axes: tuple[int, ...], f: Callable[[FloatArray], FloatArray]
-) -> FloatArray:
+def _mean(x: Array, index: IntArray, axes: tuple[int, ...], f: Callable[[FloatArray], FloatArray]) -> FloatArray:
     """Return the mean of ``f(rows)`` over ``axes``, in parts: a float64 copy of the set is eight times as
     large.
     """

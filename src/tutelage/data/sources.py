@@ -50,9 +50,7 @@ class Source:
         if not self.x.flags.c_contiguous:
             raise DataError(f"{self.name}: x is not contiguous; use from_arrays.")
         if self.y.dtype != np.int64 or self.y.ndim != 1:
-            raise DataError(
-                f"{self.name}: y is {self.y.dtype} of shape {self.y.shape}, needs int64 of shape (N,)."
-            )
+            raise DataError(f"{self.name}: y is {self.y.dtype} of shape {self.y.shape}, needs int64 of shape (N,).")
         check_labels(self.name, self.y, self.num_classes)
         if check:
             _check_finite(self.name, self.x)
@@ -179,13 +177,9 @@ def from_dataset(
     rows = [_row(x) for x, _ in items]
     for i, row in enumerate(rows):
         if row.shape != rows[0].shape:
-            raise DataError(
-                f"{name}: element {i} has shape {row.shape}, element 0 {rows[0].shape}; use resize."
-            )
+            raise DataError(f"{name}: element {i} has shape {row.shape}, element 0 {rows[0].shape}; use resize.")
     labels = np.asarray([int(y) for _, y in items], dtype=np.int64)
-    return from_arrays(
-        np.stack(rows), labels, num_classes=num_classes, classes=classes, name=name, maximum=maximum
-    )
+    return from_arrays(np.stack(rows), labels, num_classes=num_classes, classes=classes, name=name, maximum=maximum)
 
 
 def class_names(name: str, num_classes: int | None, classes: Sequence[str] | None) -> tuple[str, ...]:
@@ -197,8 +191,7 @@ def class_names(name: str, num_classes: int | None, classes: Sequence[str] | Non
     if classes is None:
         if num_classes is None:
             raise ConfigError(
-                f"{name}: the number of classes is not known; pass num_classes=K "
-                "(the largest label need not occur)."
+                f"{name}: the number of classes is not known; pass num_classes=K (the largest label need not occur)."
             )
         if num_classes < 1:
             raise ConfigError(f"{name}: num_classes is {num_classes}; it must be at least 1.")

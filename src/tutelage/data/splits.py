@@ -55,8 +55,7 @@ class Split:
             if (counts > 1).any():
                 raise DataError(f"{a} names index {values[counts > 1][0]} twice.")
             for b in ROLES[i + 1 :]:
-                if (a, b) not in self.overlaps and (b, a) not in self.overlaps:
-                    _check_disjoint(a, b, self)
+                _check_disjoint(a, b, self)
 
     def __getitem__(self, role: str) -> IntArray:
         """Return the indices of a role by its name."""
@@ -144,7 +143,7 @@ def _counts(sizes: Mapping[str, Size], n: int) -> dict[str, int]:
 
 
 def _count(role: str, size: Size, n: int) -> int:
-    if isinstance(size, str) or size < 0 or (isinstance(size, float) and size > 1):
+    if isinstance(size, str) or not size >= 0 or (isinstance(size, float) and size > 1):
         raise ConfigError(
             f'split: the size of {role} is {size}; it must be a number of rows, a share in (0, 1) or "rest".'
         )
@@ -153,5 +152,8 @@ def _count(role: str, size: Size, n: int) -> int:
 
 def _check_disjoint(a: Role, b: Role, roles: Split) -> None:
     shared = np.intersect1d(roles[a], roles[b])
+    for outer, inner in roles.overlaps:
+        if outer in (a, b):
+            shared = np.setdiff1d(shared, roles[inner])
     if shared.size:
         raise DataError(f"{a} and {b} share {shared.size:,} indices, e.g. {shared[0]}.")

@@ -34,7 +34,10 @@ class Transform(ABC):
 
     @abstractmethod
     def draw(self, seed: int, epoch: int, index: Tensor) -> Tensor:
-        """Return the parameters of the rows ``index`` (int64, (N,)) in an epoch, on the device of ``index``."""
+        """Return the parameters of the rows ``index`` (int64, (N,)) in an epoch, on its device.
+
+        Their last axis is N, or 0 if there is nothing to draw: loaders draw for many batches at once and cut.
+        """
 
     @abstractmethod
     def apply(self, x: Tensor, params: Tensor, out: Tensor | None = None) -> Tensor:
@@ -43,8 +46,8 @@ class Transform(ABC):
         Args:
             x: the N rows that ``params`` were drawn for; stays as it is, unless it is ``out``.
             params: of :meth:`draw`.
-            out: a tensor like x that may be overwritten, x itself included, to save the memory of a new one; not for
-                differentiation.
+            out: a tensor like x that may be overwritten, x itself included, to save the memory of a new one;
+                not for differentiation.
         """
 
     def to(self, device: torch.device) -> "Transform":

@@ -2,13 +2,16 @@
 
 Arms: plain training, the written curricula, and the honest rows beside them: training on the trusted subset alone,
 early stopping on the trusted subset, a mask from the losses of plain training, and the oracle that knows which labels
-are right. Setting and reference numbers: Jiang et al., "MentorNet", ICML 2018, on small data.
+are right.
+
+Source: the comparison of Jiang et al., "MentorNet: learning data-driven curriculum for very deep neural networks on
+corrupted labels", ICML 2018, section 5, without MentorNet itself, in a size for two cores.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,10 +19,11 @@ import torch
 from .. import __version__
 from ..data import load
 from ..errors import ConfigError, unknown
-from ..evaluation import auc, paired, summary
+from ..evaluation import paired, summary
 from ..runs import RunFolder, environment
 from ..teacher import Teacher
 from ..teachers import CATALOGUE, FixedWeights, Uniform, small_loss_mask
+from .arms import Arm, arm_values, per_class_summary, picked_records
 from .experiment import Augment, Rates, Setting, make_setting
 from .trajectory import Nobody, Outcome, Training, Trajectory, Watcher, restore_metrics, run_trajectory
 
@@ -42,12 +46,10 @@ class Config:
     noise: float = 0.4
     """Share of the training labels to corrupt, in [0, 1)."""
     noise_kind: str = "uniform"
-    """uniform (true class included), symmetric (excluded), each also -exact, pair-flip, class-flip, class-flip-2, none."""
+    """uniform (true class included), symmetric (excluded), either with -exact, pair-flip, class-flip(-2), none."""
     student: str = "mlp"
     """Network: mlp, mlp-W1-W2, cnn, lenet, resnetD, wrn-D-W, or your own as package.module:function."""
-    teachers: str = (
-        "uniform,self-paced,spcl,hard,focal,predefined,trusted-only,early-stopping,mixture-mask,oracle"
-    )
+    teachers: str = "uniform,self-paced,spcl,hard,focal,predefined,trusted-only,early-stopping,mixture-mask,oracle"
     """Arms to compare, separated by commas."""
     seeds: int = 5
     """Number of seeds; each draws its own split, noise, order and initial student, shared by all arms."""
@@ -72,7 +74,7 @@ class Config:
     normalise: Literal["batch", "weights"] = "batch"
     """Divide a curriculum's weighted loss by the batch size, or by the sum of the weights."""
     percentile: str = "0.5"
-    """Percentile of the losses that is the curricula's threshold, in (0, 1), or trusted: the share of right labels there."""
+    """Percentile of the losses that is the threshold, in (0, 1), or trusted: the share of right labels there."""
     moving_average: float | None = None
     """Decay of the moving percentile, in [0, 1); default: 0.5, none for spcl and hard."""
     bias_correction: bool = True
@@ -82,7 +84,7 @@ class Config:
     burn_in: int | None = None
     """Percent of training with all weights 1; default: 18, for predefined 0 (it brings its own)."""
     dropout: str | None = None
-    """Example dropout, such as 0.5x17,0.05x83 (rate x percent of training) or none; default: that, for predefined only."""
+    """Example dropout: 0.5x17,0.05x83 (rate x percent of training), or none; default: that, for predefined only."""
     dropout_mode: Literal["random", "actual", "binary"] = "random"
     """How dropout draws: uniformly, by weight, or by weight with weight 1 afterwards."""
     allow_empty: bool = False
@@ -101,19 +103,6 @@ class Config:
     """Train all seeds in one pass where the network allows it."""
     checkpoint_seconds: float = 30.0
     """Least time between two checkpoints."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A row of the table: a trajectory, and which epoch of it counts.
-
-    Attributes:
-        trajectory: how the students are trained.
-        pick: the last epoch, or the one with the best accuracy on the trusted rows.
-    """
-
-    trajectory: str
-    pick: Literal["last", "trusted"] = "last"
 
 
 ARMS: Mapping[str, tuple[Arm, str]] = {
@@ -347,14 +336,9 @@ def _finish(plan: _Plan, folder: RunFolder, watcher: Watcher) -> dict[str, Any]:
     return result
 
 
-_METRICS = ("accuracy", "calibration_error", "weight_right", "weight_wrong")
-
-
 def _result(plan: _Plan, outcomes: Mapping[str, Outcome], environment: Mapping[str, Any]) -> dict[str, Any]:
-    picked = {name: _picked(ARMS[name][0], outcomes) for name in plan.names}
-    values = {
-        name: _values(ARMS[name][0], records, outcomes, plan.settings) for name, records in picked.items()
-    }
+    picked = {name: picked_records(ARMS[name][0], outcomes) for name in plan.names}
+    values = {name: arm_values(ARMS[name][0], records, outcomes, plan.settings) for name, records in picked.items()}
     first = plan.settings[0]
     return {
         "recipe": "curricula",
@@ -380,10 +364,8 @@ def _result(plan: _Plan, outcomes: Mapping[str, Outcome], environment: Mapping[s
             "batch_size": plan.training.batch_size,
             "stacked": {name: outcome.stacked for name, outcome in outcomes.items()},
         },
-        "arms": {
-            arm: {metric: summary(v) for metric, v in metrics.items()} for arm, metrics in values.items()
-        },
-        "per_class": {name: _per_class(records, first.source.classes) for name, records in picked.items()},
+        "arms": {arm: {metric: summary(v) for metric, v in metrics.items()} for arm, metrics in values.items()},
+        "per_class": {name: per_class_summary(records, first.source.classes) for name, records in picked.items()},
         "comparisons": [
             paired(arm, base, "accuracy", values[arm]["accuracy"], values[base]["accuracy"])
             for base in BASELINES
@@ -394,30 +376,3 @@ def _result(plan: _Plan, outcomes: Mapping[str, Outcome], environment: Mapping[s
         "environment": dict(environment),
         "seconds": {name: outcome.seconds for name, outcome in outcomes.items()},
     }
-
-
-def _picked(arm: Arm, outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
-    """The record of each seed that counts; the earliest epoch wins a tie on the trusted rows."""
-    records = outcomes[arm.trajectory].records
-    if arm.pick == "last":
-        return [seed[-1] for seed in records]
-    return [max(seed, key=lambda record: (record["trusted_accuracy"], -record["epoch"])) for seed in records]
-
-
-def _values(
-    arm: Arm, picked: Sequence[dict[str, Any]], outcomes: Mapping[str, Outcome], settings: Sequence[Setting]
-) -> dict[str, list[float]]:
-    """Each metric's values over seeds; metrics that an arm lacks are left out."""
-    outcome = outcomes[arm.trajectory]
-    values: dict[str, list[float | None]] = {m: [record[m] for record in picked] for m in _METRICS}
-    values["best_epoch_accuracy"] = [max(r["accuracy"] for r in seed) for seed in outcome.records]
-    values["epoch"] = [float(record["epoch"]) for record in picked]
-    right = [~s.noise.mask[rows.numpy()] for s, rows in zip(settings, outcome.tensors["rows"])]
-    if arm.trajectory != "trusted-only":
-        values["auc"] = [auc(w.numpy(), r) for w, r in zip(outcome.tensors["mean_weight"], right)]
-    return {m: cast(list[float], v) for m, v in values.items() if None not in v}
-
-
-def _per_class(records: Sequence[dict[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
-    columns = zip(classes, zip(*(record["per_class"] for record in records)))
-    return {name: summary(column) for name, column in columns if None not in column}

@@ -23,7 +23,8 @@ from ..data import (
 from ..errors import ConfigError, DataError
 from ..lesson import Batch
 from ..nets import build
-from ..rules import SGD, Adam, AdamW, Decay, Rule, StepDecay
+from ..rules import SGD, Adam, AdamW, Decay, Rule
+from ..schedules import StepDecay
 from ..student import Student
 
 Index = npt.NDArray[np.int64]
@@ -177,9 +178,7 @@ def make_setting(
     if held_out:
         sizes["test"] = held_out
     roles = split(source.y, sizes, seed=seed, train_includes=("trusted",))
-    noisy = corrupt(
-        source.y, noise_kind, noise, num_classes=source.num_classes, seed=seed, on=roles["train"]
-    )
+    noisy = corrupt(source.y, noise_kind, noise, num_classes=source.num_classes, seed=seed, on=roles["train"])
     is_image = source.x.ndim == 4
     if augment == "crop-flip" and not is_image:
         raise ConfigError(f"--augment crop-flip needs images (N, C, H, W), but {source.name} has {source.x.shape}.")

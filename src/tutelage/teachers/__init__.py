@@ -1,23 +1,27 @@
-"""Teachers, by lever. A new method is one file and one line here: its command-line name and its factory.
+"""Teachers, by lever. A new method is one file, and its name here.
 
-Everything that follows from the line (contract tests, ``tutelage list``, the docs page) reads :data:`CATALOGUE`.
+Everything that follows from the name (contract tests, ``tutelage list``, ``--teachers``) reads :data:`CATALOGUE`.
 """
 
 from collections.abc import Callable, Mapping
 
 from ..teacher import Teacher
-from .weigh import curriculum, uniform
 from .weigh.curriculum import Curriculum as Curriculum
+from .weigh.curriculum import focal as focal
+from .weigh.curriculum import hard as hard
+from .weigh.curriculum import predefined as predefined
+from .weigh.curriculum import self_paced as self_paced
+from .weigh.curriculum import spcl as spcl
 from .weigh.fixed import FixedWeights as FixedWeights
 from .weigh.fixed import small_loss_mask as small_loss_mask
 from .weigh.uniform import Uniform as Uniform
 
 CATALOGUE: Mapping[str, Callable[..., Teacher]] = {
-    "uniform": uniform.Uniform,
-    "self-paced": curriculum.self_paced,
-    "spcl": curriculum.spcl,
-    "hard": curriculum.hard,
-    "focal": curriculum.focal,
-    "predefined": curriculum.predefined,
+    "uniform": Uniform,
+    "self-paced": self_paced,
+    "spcl": spcl,
+    "hard": hard,
+    "focal": focal,
+    "predefined": predefined,
 }
 """Factories by name; called with the method's own options by keyword, all of them optional."""

@@ -7,60 +7,14 @@ import torch
 from torch import Tensor
 
 from ... import curricula
-from ...curricula import CurriculumFunction
+from ...curricula import CurriculumFunction, Interpolation
 from ...errors import ConfigError
+from ...example_dropout import DropoutMode, kept, per_percent, rows_left
 from ...lesson import Batch, Lesson, Loss, percent
 from ...losses import cross_entropy
-from ...randomness import counter, hashed_tensor, real_tensor, stream
+from ...randomness import counter, stream
 from ...student import Student
 from ...teacher import Teacher
-
-DropoutMode = Literal["random", "actual", "binary"]
-Interpolation = Literal["linear", "nearest"]
-
-
-def percentile(losses: Tensor, p: float, interpolation: Interpolation = "linear") -> Tensor:
-    """Return the p-quantile of the losses (N,), p in [0, 1], as ``numpy.quantile`` does; a scalar."""
-    ordered = losses.sort().values
-    position = p * (len(ordered) - 1)
-    if interpolation == "nearest":
-        return ordered[round(position)]
-    low = int(position)
-    high = min(low + 1, len(ordered) - 1)
-    return torch.lerp(ordered[low], ordered[high], position - low)
-
-
-def per_percent(schedule: Sequence[tuple[float, int]]) -> tuple[float, ...]:
-    """Spread ``(value, percents), ...`` over the 100 percents of training.
-
-    Raises:
-        ConfigError: if the percents do not add up to 100.
-    """
-    values = tuple(value for value, count in schedule for _ in range(count))
-    if len(values) != 100:
-        raise ConfigError(f"example dropout: the schedule covers {len(values)} percent, but needs 100 in all.")
-    return values
-
-
-def kept(weight: Tensor, index: Tensor, rate: float, mode: DropoutMode, key: int) -> Tensor:
-    """Return the mask (N,) of the examples that example dropout leaves: exactly ``floor(N (1 - rate))`` rows.
-
-    The draw belongs to the example's index, so that permuting the batch permutes the mask.
-
-    Args:
-        weight: weights before dropout (N,).
-        index: positions in the data set (N,), int64.
-        rate: share to drop, in [0, 1].
-        mode: ``"random"``: uniformly without replacement; ``"actual"`` and ``"binary"``: without replacement with
-            probability proportional to ``weight + 1e-5`` (exponential keys: Efraimidis and Spirakis, 2006).
-        key: of the counter-based draw.
-    """
-    k = int(len(weight) * (1.0 - rate) + 1e-6)
-    u = real_tensor(hashed_tensor(key, index))
-    keys = u if mode == "random" else -torch.log(u + 2.0**-25) / (weight.double() + 1e-5)
-    mask = torch.zeros_like(weight, dtype=torch.bool)
-    mask[keys.argsort(stable=True)[:k]] = True
-    return mask
 
 
 class Curriculum(Teacher):
@@ -76,7 +30,7 @@ class Curriculum(Teacher):
         decay: a in [0, 1) of the moving percentile.
         burn_in: percent of training during which all weights are 1.
         dropout: example dropout as (rate, percents of training), ... adding up to 100; kept weights are not scaled.
-        mode: how dropout draws, see :func:`kept`; ``"binary"`` also gives the drawn rows weight 1.
+        mode: how dropout draws, see :func:`tutelage.example_dropout.kept`; ``"binary"`` gives the drawn rows weight 1.
         bias_correction: divide the moving percentile by ``1 - a^t`` (the published code does not).
         interpolation: of the quantile.
         normalise: ``"batch"``: the loss is divided by N; ``"weights"``: by ``max(sum of weights, 1e-6)``.
@@ -133,7 +87,7 @@ class Curriculum(Teacher):
         """Return the batch with its given labels, weighted; notes: loss, threshold, excess, percent, weight, kept."""
         e = percent(batch.progress)
         losses = self.loss(student.logits(batch.x).detach(), batch.y)
-        moving = self.decay * self.threshold + (1.0 - self.decay) * percentile(
+        moving = self.decay * self.threshold + (1.0 - self.decay) * curricula.percentile(
             losses, self.percentiles[e], self.interpolation
         )
         threshold = moving / (1.0 - self.decay ** (self.updates + 1)) if self.bias_correction else moving
@@ -164,7 +118,7 @@ class Curriculum(Teacher):
     def _drop(self, weight: Tensor, batch: Batch, student: Student, e: int, notes: dict[str, Any]) -> Tensor:
         assert self.dropout is not None
         rate = self.dropout[e]
-        if not self.allow_empty and int(len(batch) * (1.0 - rate) + 1e-6) == 0 and len(batch) > 1:
+        if not self.allow_empty and rows_left(len(batch), rate) == 0 and len(batch) > 1:
             raise ConfigError(
                 f"example dropout {rate} leaves none of {len(batch)} rows at percent {e}; "
                 "lower it, or pass allow_empty=True."
@@ -175,9 +129,7 @@ class Curriculum(Teacher):
         return torch.where(mask, torch.ones_like(weight) if self.mode == "binary" else weight, 0.0)
 
 
-def _check(
-    levels: Sequence[float], decay: float, burn_in: int, dropout: Sequence[tuple[float, int]] | None
-) -> None:
+def _check(levels: Sequence[float], decay: float, burn_in: int, dropout: Sequence[tuple[float, int]] | None) -> None:
     if len(levels) != 100:
         raise ConfigError(f"percentile: {len(levels)} values given; give one, or 100, one a percent of training.")
     for level in levels:
@@ -244,5 +196,5 @@ def predefined(**options: Any) -> Curriculum:
     Source: Jiang et al., "MentorNet: learning data-driven curriculum for very deep neural networks on corrupted
     labels", ICML 2018.
     """
-    defaults = {"burn_in": 0, "dropout": ((0.5, 17), (0.05, 83))}
+    defaults: dict[str, Any] = {"burn_in": 0, "dropout": ((0.5, 17), (0.05, 83))}
     return Curriculum(curricula.predefined, **(defaults | options))

@@ -66,4 +66,4 @@ class FixedWeights(Teacher):
 
     def teach(self, batch: Batch, student: Student) -> Lesson:
         """Return the batch with its given labels, weighted by index."""
-        return Lesson(batch.x, batch.y, self.weights[batch.index].to(batch.x.dtype), self.loss)
+        return Lesson(batch.x, batch.y, self.weights[batch.index].to(batch.weight_dtype), self.loss)

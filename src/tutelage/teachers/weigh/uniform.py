@@ -21,6 +21,5 @@ class Uniform(Teacher):
 
     def teach(self, batch: Batch, student: Student) -> Lesson:
         """Return the batch with its given labels, all weights 1."""
-        dtype = batch.x.dtype if batch.x.is_floating_point() else None
-        weight = batch.x.new_ones(len(batch), dtype=dtype)
+        weight = batch.x.new_ones(len(batch), dtype=batch.weight_dtype)
         return Lesson(batch.x, batch.y, weight, self.loss)

@@ -1,0 +1,5 @@
+"""``python -m tutelage``."""
+
+from .cli import entry
+
+entry()

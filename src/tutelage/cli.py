@@ -1,0 +1,145 @@
+"""The command ``tutelage``: run, resume, report, list."""
+
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import cyclopts
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.markup import escape
+
+from . import __version__
+from .display import Bars, catalogue_table, described, result_table
+from .errors import ConfigError, TutelageError, unknown
+from .recipes import RECIPES, curricula
+from .runs import RunFolder
+from .teachers import CATALOGUE
+
+app = App(name="tutelage", version=__version__, help="Machine teaching: teachers that choose what a student learns from.")
+run_app = App(name="run", help="Run a recipe: compare teachers over paired seeds, and write a report.")
+app.command(run_app)
+
+_out = Console()
+
+Out = Annotated[Path | None, Parameter(help="Folder for the run; default: the next free runs/RECIPE-NNN.")]
+ConfigFile = Annotated[Path | None, Parameter(help="TOML file with options; the command line overrides it.")]
+
+
+@run_app.command(name="curricula")
+def run_curricula(
+    *,
+    config: ConfigFile = None,
+    out: Out = None,
+    options: Annotated[curricula.Config, Parameter(name="*")] = curricula.Config(),  # noqa: B008
+) -> None:
+    """A student on badly labelled data, with and without teachers that weigh its examples."""
+    folder = out or RunFolder.free("curricula")
+    with Bars(_out) as bars:
+        result = curricula.run(options, folder, bars)
+    _show(result, folder)
+
+
+@app.command
+def resume(folder: Path, /) -> None:
+    """Go on with a run that was stopped.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    """
+    opened = RunFolder.open(folder)
+    recipe = RECIPES[opened.read("config.json")["recipe"]]
+    with Bars(_out) as bars:
+        result = recipe.resume(opened, bars)
+    _show(result, folder)
+
+
+@app.command
+def report(folder: Path, /) -> None:
+    """Draw the report of a finished run again.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    """
+    from .report import write
+
+    RunFolder.open(folder)
+    _out.print(f"report: {write(folder)}", soft_wrap=True)
+
+
+@app.command(name="list")
+def list_all() -> None:
+    """List teachers and recipes, with their papers."""
+    teachers = {name: described(factory) for name, factory in CATALOGUE.items()}
+    _out.print(catalogue_table("Teachers", teachers))
+    others = {name: (text, "") for name, (_, text) in curricula.ARMS.items() if name not in CATALOGUE}
+    _out.print(catalogue_table("Further arms of the recipes", others))
+    _out.print(catalogue_table("Recipes", {name: described(module) for name, module in RECIPES.items()}))
+
+
+def _show(result: dict[str, Any], folder: Path) -> None:
+    from .report import write
+
+    _out.print(result_table(result))
+    _out.print("* the best test epoch is optimistic; nothing was chosen by it", style="dim")
+    _out.print(f"result: {folder / 'result.json'}", soft_wrap=True)
+    _out.print(f"report: {write(folder)}", soft_wrap=True)
+
+
+def _file_options(arguments: Sequence[str]) -> list[Any]:
+    """Return what ``--config FILE`` adds to the options, for cyclopts.
+
+    Raises:
+        ConfigError: if the file cannot be read.
+    """
+    for position, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name != "--config":
+            continue
+        if not equals:
+            value = arguments[position + 1] if position + 1 < len(arguments) else ""
+        try:
+            options = tomllib.loads(Path(value).read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--config {value}: cannot be read ({error}).") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"--config {value}: not valid TOML: {error}.") from error
+        known = {f.replace("_", "-") for f in curricula.Config.__dataclass_fields__}
+        for key in options:
+            if key.replace("_", "-") not in known:
+                raise ConfigError(f"--config {value}: {unknown('option', key, sorted(known))}")
+        return [cyclopts.config.Dict(options, use_commands_as_keys=False, source=value)]
+    return []
+
+
+def _fail(message: str) -> int:
+    line = escape(" ".join(message.split()))
+    Console(stderr=True).print(f"[bold red]error:[/bold red] {line}", soft_wrap=True, highlight=False)
+    return 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status: 0, or 2 with one line on standard error for a user's error."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app.config = _file_options(given)
+        app(given, exit_on_error=False, print_error=False, result_action="return_none")
+    except TutelageError as error:
+        return _fail(str(error))
+    except CycloptsError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("stopped; go on with: tutelage resume FOLDER")
+        return 130
+    return 0
+
+
+def entry() -> None:
+    """Run the command line and leave with its exit status."""
+    sys.exit(main())

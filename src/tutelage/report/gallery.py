@@ -1,0 +1,93 @@
+"""The images that a teacher trusts least."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .markup import Markup, data_uri, element, join, text
+from .reading import Array, Trajectory
+
+_NEEDED = frozenset({"suspects", "images", "index", "given", "true", "rows", "mean_weight"})
+_SIDE = 96
+"""Longest side in pixels that a picture keeps; larger ones are thinned out."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An image with its labels.
+
+    Attributes:
+        pixels: (H, W) or (H, W, 3), uint8.
+        given: the class that the student was told.
+        true: the class that it is.
+        weight: mean weight after burn-in.
+    """
+
+    pixels: Array
+    given: str
+    true: str
+    weight: float
+
+    @property
+    def right(self) -> bool:
+        """Whether the given label is the true one."""
+        return self.given == self.true
+
+
+def suspects(trajectory: Trajectory, classes: Sequence[str]) -> list[Suspect]:
+    """Return the least trusted images of the first seed, the least trusted first; none if data are no images."""
+    arrays = trajectory.arrays
+    if not arrays.keys() >= _NEEDED or not _is_image(arrays["images"]):
+        return []
+    place = {int(row): i for i, row in enumerate(arrays["index"])}
+    weight = dict(zip(arrays["rows"][0].tolist(), arrays["mean_weight"][0].tolist()))
+    names = dict(enumerate(classes))
+    found = []
+    for row, pixels in zip(arrays["suspects"].tolist(), to_bytes(arrays["images"])):
+        given, true = int(arrays["given"][place[row]]), int(arrays["true"][place[row]])
+        found.append(Suspect(pixels, names.get(given, str(given)), names.get(true, str(true)), weight[row]))
+    return found
+
+
+def to_bytes(images: Array) -> Array:
+    """Scale images (M, C, H, W) of any range to (M, H, W) or (M, H, W, 3) uint8.
+
+    White is their own maximum; black is 0, or their own minimum if that is negative.
+    """
+    step = max(1, -(-max(images.shape[2:]) // _SIDE))
+    values = images[:, :, ::step, ::step].astype(np.float64)
+    low = min(0.0, float(values.min(initial=0.0)))
+    high = float(values.max(initial=0.0))
+    scaled = np.rint((values - low) / max(high - low, 1e-12) * 255).astype(np.uint8)
+    return scaled[:, 0] if images.shape[1] == 1 else scaled.transpose(0, 2, 3, 1)
+
+
+def gallery(found: Sequence[Suspect]) -> Markup:
+    """Return the images with captions; a wrong label is marked by a word, a frame and a colour."""
+    return element("div", *(_card(suspect) for suspect in found), class_="gallery")
+
+
+def _card(suspect: Suspect) -> Markup:
+    kind = "right" if suspect.right else "wrong"
+    line = f"given {suspect.given}, truly {suspect.true}"
+    weight = f"weight {suspect.weight:.2f}"
+    picture = element(
+        "img", src=data_uri("image/png", _png(suspect.pixels)), alt=f"{line}, {weight}", class_="pixels"
+    )
+    words = join([text(line), element("br"), text(weight)])
+    caption = element("figcaption", element("strong", text(f"{kind} label")), element("span", words))
+    return element("figure", picture, caption, class_=f"card {kind}")
+
+
+def _is_image(images: Array) -> bool:
+    return images.ndim == 4 and images.shape[1] in (1, 3) and len(images) > 0
+
+
+def _png(pixels: Array) -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, format="png", optimize=True)
+    return file.getvalue()

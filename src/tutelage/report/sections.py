@@ -1,0 +1,225 @@
+"""The sections of the report; each is None where the run has nothing to show in it."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from . import bands, plots, setting, tables
+from .canvas import Look
+from .gallery import gallery, suspects
+from .markup import Markup, element, join, paragraph, text
+from .reading import Run
+from .surface import loss_edges, surface
+
+Looks = Mapping[str, Look]
+
+_TABLE_CLASSES = 20
+"""With more classes the table starts closed."""
+_MOST_CLASSES = 100
+
+
+def head(run: Run) -> Markup:
+    """Title, the setting in a paragraph, the facts."""
+    return element(
+        "header",
+        element("p", text("tutelage report"), class_="kicker"),
+        element("h1", text(setting.title(run))),
+        paragraph(*setting.sentences(run), class_="lead"),
+        tables.facts(setting.fact_rows(run)),
+    )
+
+
+def outcome(run: Run, looks: Looks) -> Markup:
+    """The table of results, and accuracy as dots."""
+    summaries = {arm: m["accuracy"] for arm in run.arms if "accuracy" in (m := run.part("arms")[arm])}
+    parts = [_interval_note(run)]
+    if summaries:
+        means = ", ".join(f"{arm} {100 * s['mean']:.1f} %" for arm, s in summaries.items())
+        parts.append(_picture(plots.accuracy_dots(summaries, looks), f"Test accuracy: {means}.", "wide"))
+    parts.append(tables.results(run, looks))
+    parts += _about(run)
+    return _section("Results", *parts)
+
+
+def comparison(run: Run, looks: Looks) -> Markup | None:
+    """Each arm against each baseline."""
+    if not run.result.get("comparisons"):
+        return None
+    note = paragraph(
+        "Each cell is the arm's value minus the baseline's, seed by seed: mean ± 95 % confidence interval.",
+        "Where the interval contains 0 the two are called a tie, whoever won more seeds;",
+        "each comparison stands for itself, without correction for their number.",
+    )
+    return _section("Against the baselines", note, _in_short(run), tables.differences(run, looks))
+
+
+def learning(run: Run, looks: Looks) -> Markup | None:
+    """Test accuracy over epochs."""
+    series = {arm: t.series("accuracy") for arm, t in run.trajectories.items()}
+    curves = {arm: values for arm, values in series.items() if values.shape[1]}
+    if not curves:
+        return None
+    without = [arm for arm in run.arms if arm not in curves]
+    rest = [f"{_listed(without)} has no curve of its own: it picks an epoch of another one."] if without else []
+    note = paragraph(
+        "Accuracy on the test examples after each epoch, the mean over seeds; the first epochs may leave the frame.",
+        bands.describe(len(run.seeds)),
+        "A curve that rises and falls again belongs to a student that learned the wrong labels by heart.",
+        *rest,
+    )
+    ends = ", ".join(f"{arm} {100 * float(v[:, -1].mean()):.1f} %" for arm, v in curves.items())
+    alt = f"Learning curves; after the last epoch: {ends}."
+    return _section("Learning curves", note, _picture(plots.learning_curves(curves, looks), alt, "wide"))
+
+
+def curriculum(run: Run, looks: Looks) -> Markup | None:
+    """Weight against loss over training, for each arm that weighs."""
+    arms = run.weighing
+    if not arms:
+        return None
+    edges = loss_edges([t.arrays["loss"] for t in arms.values()])
+    note = paragraph(
+        "Height and colour are the mean weight that the teacher gave to examples of a certain loss",
+        "(logarithmic, easy examples on the left) at a certain time of training.",
+        "A cliff means that an example counts or does not, a ramp that it counts by degrees;",
+        "grey and blank means that no example had such a loss then.",
+        f"Shown is {_first_seed(run)}; all arms share the axes.",
+    )
+    blocks = []
+    for arm, trajectory in arms.items():
+        values = surface(trajectory.arrays["weight"], trajectory.arrays["loss"], edges)
+        alt = f"{arm}: mean weight by loss and percent of training"
+        pair = [
+            _picture(plots.weight_surface(values), f"{alt}, as a surface."),
+            _picture(plots.weight_map(values), f"{alt}, as a heat map."),
+        ]
+        blocks.append(element("div", _arm_heading(arm, looks), element("div", *pair, class_="pair"), class_="block"))
+    return _section("The curriculum made plain", note, *blocks)
+
+
+def separation(run: Run, looks: Looks) -> Markup | None:
+    """Weights of right against wrong labels over training, for each arm that weighs."""
+    pictures = []
+    for arm, trajectory in run.weighing.items():
+        right, wrong = trajectory.series("weight_right"), trajectory.series("weight_wrong")
+        if not wrong.shape[1]:
+            continue
+        alt = f"{arm}: mean weight of right and of wrong labels over training, {_ends(right, wrong)}."
+        pictures.append(
+            element("div", _arm_heading(arm, looks), _picture(plots.weight_curves(right, wrong), alt), class_="block")
+        )
+    if not pictures:
+        return None
+    note = paragraph(
+        "A teacher that recognises wrong labels keeps the two lines apart, right ones above.",
+        bands.describe(len(run.seeds)),
+    )
+    legend = element(
+        "p",
+        element("span", class_="line right"),
+        text("right labels"),
+        element("span", class_="line wrong"),
+        text("wrong labels"),
+        class_="legend",
+    )
+    return _section("Do right labels count more?", note, legend, element("div", *pictures, class_="multiples"))
+
+
+def distrust(run: Run, looks: Looks) -> Markup | None:
+    """The images with the least weight."""
+    classes = run.part("data").get("classes", [])
+    found = {arm: suspects(t, classes) for arm, t in run.weighing.items()}
+    blocks = []
+    for arm, images in found.items():
+        if images:
+            wrong = sum(not suspect.right for suspect in images)
+            line = paragraph(f"{wrong} of these {len(images)} labels are wrong.", class_="quiet")
+            blocks.append(element("div", _arm_heading(arm, looks), line, gallery(images)))
+    if not blocks:
+        return None
+    note = paragraph(
+        "The training images with the smallest mean weight after burn-in, the least trusted first,",
+        f"of {_first_seed(run)}.",
+        "A teacher that recognises wrong labels shows wrong labels here; one that prefers hard examples",
+        "shows easy ones.",
+    )
+    return _section("What each teacher trusts least", note, *blocks)
+
+
+def classes(run: Run, looks: Looks) -> Markup | None:
+    """Accuracy of each class."""
+    known = run.part("per_class")
+    names: Sequence[str] = run.part("data").get("classes") or list(next(iter(known.values()), {}))
+    if not known or not 1 < len(names) <= _MOST_CLASSES:
+        return None
+    note = paragraph("Test accuracy in percent, the mean over seeds; the darker a cell, the more errors.")
+    table = tables.per_class(run, looks, names)
+    if len(names) > _TABLE_CLASSES:
+        table = element("details", element("summary", text(f"All {len(names)} classes")), table)
+    return _section("Accuracy by class", note, table)
+
+
+def options(run: Run) -> Markup:
+    """All options of the run, closed at first."""
+    shown = json.dumps(run.part("config"), indent=1, sort_keys=True, ensure_ascii=False)
+    summary = element("summary", text("All options of this run"))
+    return _section("Options", element("details", summary, element("pre", text(shown))))
+
+
+def _section(heading: str, *parts: Markup) -> Markup:
+    return element("section", element("h2", text(heading)), *parts)
+
+
+def _picture(address: str, alt: str, class_: str = "plot") -> Markup:
+    return element("figure", element("img", src=address, alt=alt), class_=class_)
+
+
+def _arm_heading(arm: str, looks: Looks) -> Markup:
+    swatch = element("span", class_="swatch", style=f"background: {looks[arm].colour}")
+    return element("h3", swatch, text(arm))
+
+
+def _interval_note(run: Run) -> Markup:
+    seeds = len(run.seeds)
+    if seeds < 2:
+        return paragraph("One seed only: the values have no intervals, and small differences mean nothing.")
+    return paragraph(
+        f"Mean over {seeds} seeds ± half the width of the 95 % confidence interval of that mean;",
+        "the small dots are single seeds, the best arm is on top.",
+        "Compare arms by their paired differences below, not by whether these intervals overlap.",
+    )
+
+
+def _about(run: Run) -> list[Markup]:
+    lines = [(arm, str(run.part("about")[arm])) for arm in run.arms if run.part("about").get(arm)]
+    items = [element("li", element("b", text(arm)), text(f": {line}")) for arm, line in lines]
+    return [element("ul", *items, class_="about")] if items else []
+
+
+def _in_short(run: Run) -> Markup:
+    """Say for each baseline who is better, equal, worse."""
+    items = []
+    found = run.result["comparisons"]
+    for base, metric in dict.fromkeys((c["b"], c["metric"]) for c in found):
+        here = {c["a"]: tables.verdict(c) for c in found if (c["b"], c["metric"]) == (base, metric)}
+        groups = [
+            f"{word}: {_listed(arms)}"
+            for word in ("better", "tie", "worse", "one seed")
+            if (arms := [arm for arm in run.arms if here.get(arm) == word])
+        ]
+        items.append(
+            element("li", text("Against "), element("b", text(base)), text(" ("), text(metric.replace("_", " ")),
+                    text("): "), join([text(group) for group in groups], "; "), text("."))
+        )  # fmt: skip
+    return element("ul", *items)
+
+
+def _ends(right: bands.Floats, wrong: bands.Floats) -> str:
+    return f"at the end {float(right[:, -1].mean()):.2f} and {float(wrong[:, -1].mean()):.2f}"
+
+
+def _first_seed(run: Run) -> str:
+    return f"seed {run.seeds[0]}" if run.seeds else "the first seed"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,118 @@
+"""The setting of a run in words: what was learned from what, by whom, on what machine."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .reading import Run
+
+_SHOWN_CLASSES = 20
+
+
+def title(run: Run) -> str:
+    """Return the recipe and the data, such as ``curricula on digits``."""
+    return " on ".join(str(name) for name in (run.result.get("recipe"), run.part("data").get("name")) if name)
+
+
+def sentences(run: Run) -> list[str]:
+    """Return the setting as sentences, from whatever the run says of itself."""
+    data, noise = run.part("data"), run.part("noise")
+    student = run.part("config").get("student", "student")
+    told = []
+    if data:
+        told.append(
+            f"A student ({student}) learns {data['name']}, {len(data['classes'])} classes, "
+            f"from {data['train_rows']:,} examples."
+        )
+    if noise and noise["requested"]:
+        told.append(f"On average {_percent(np.mean(noise['realised']))} of their labels are wrong.")
+    told.append(f"{_count(len(run.arms), 'way')} of teaching are compared over {_count(len(run.seeds), 'seed')}.")
+    if data.get("test_rows"):
+        told.append(f"Accuracy is measured on {data['test_rows']:,} test examples, which no teacher sees.")
+    return told
+
+
+def fact_rows(run: Run) -> list[tuple[str, str]]:
+    """Return names and values of the facts that are known."""
+    config, training = run.part("config"), run.part("training")
+    rows = [
+        ("Data", _data(run.part("data"))),
+        ("Rows", _rows(run.part("data"))),
+        ("Classes", _classes(run.part("data").get("classes", []))),
+        ("Label noise", _noise(run.part("noise"))),
+        ("Student", _named(config, ("student", "rule"))),
+        ("Training", _training(training)),
+        ("Seeds", ", ".join(map(str, run.seeds))),
+        ("Device", _device(run.part("environment"))),
+        ("Versions", _named(run.part("environment"), ("tutelage", "torch", "python"), show_names=True)),
+        ("Time", _time(run.part("seconds"))),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    if not data:
+        return ""
+    shape = " × ".join(map(str, data.get("shape", [])))
+    return f"{data['name']}, each {shape}" if shape else str(data["name"])
+
+
+def _rows(data: Mapping[str, Any]) -> str:
+    roles = [(key.removesuffix("_rows"), count) for key, count in data.items() if key.endswith("_rows")]
+    names = {"train": "training"}
+    return ", ".join(f"{count:,} {names.get(role, role)}" for role, count in sorted(roles, key=lambda r: -r[1]))
+
+
+def _classes(classes: Sequence[str]) -> str:
+    if not classes:
+        return ""
+    rest = "" if len(classes) <= _SHOWN_CLASSES else ", …"
+    return f"{len(classes)}: {', '.join(classes[:_SHOWN_CLASSES])}{rest}"
+
+
+def _noise(noise: Mapping[str, Any]) -> str:
+    if not noise:
+        return ""
+    low, high = min(noise["realised"]), max(noise["realised"])
+    realised = _percent(low) if low == high else f"{_percent(low)} to {_percent(high)} by seed"
+    return (
+        f"{noise['convention']}; requested {_percent(noise['requested'])}, "
+        f"wrong labels expected {_percent(noise['expected'])}, realised {realised}"
+    )
+
+
+def _training(training: Mapping[str, Any]) -> str:
+    parts = []
+    if "epochs" in training:
+        parts.append(_count(training["epochs"], "epoch"))
+    if "batch_size" in training:
+        parts.append(f"batches of {training['batch_size']}")
+    return ", ".join(parts)
+
+
+def _device(environment: Mapping[str, Any]) -> str:
+    if "device" not in environment:
+        return ""
+    name = f"{environment['device']} ({environment.get('device_name', '')}, {environment.get('system', '')})"
+    return f"{name}, {_count(environment['threads'], 'thread')}" if "threads" in environment else name
+
+
+def _named(facts: Mapping[str, Any], names: Sequence[str], *, show_names: bool = False) -> str:
+    there = [name for name in names if name in facts]
+    return ", ".join(f"{name} {facts[name]}" if show_names else str(facts[name]) for name in there)
+
+
+def _time(seconds: Mapping[str, float]) -> str:
+    if not seconds:
+        return ""
+    total = sum(seconds.values())
+    return f"{total:.0f} seconds" if total < 120 else f"{total / 60:.1f} minutes"
+
+
+def _percent(share: float | np.floating[Any]) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _count(count: int, thing: str) -> str:
+    return f"{count:,} {thing}" + ("" if count == 1 else "s")

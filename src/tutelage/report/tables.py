@@ -1,0 +1,197 @@
+"""The tables of the report, and how numbers are written in them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ..evaluation import Comparison, Summary
+from .canvas import Look
+from .markup import Markup, element, text
+from .reading import Run
+
+Verdict = Literal["better", "worse", "tie", "one seed"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric as a column.
+
+    Attributes:
+        metric: its name in ``result.json``.
+        heading: above the column.
+        note: a second, quiet line of the heading.
+        scale: shown is the value times this.
+        digits: after the point.
+    """
+
+    metric: str
+    heading: str
+    note: str
+    scale: float = 1.0
+    digits: int = 3
+
+
+COLUMNS = (
+    Column("accuracy", "Test accuracy", "%, ± 95 % CI", 100.0, 1),
+    Column("calibration_error", "Calibration error", "%, lower is better", 100.0, 1),
+    Column("weight_right", "Weight, right labels", "mean", digits=2),
+    Column("weight_wrong", "Weight, wrong labels", "mean", digits=2),
+    Column("auc", "AUC of weights", "1: finds all wrong labels", digits=3),
+    Column("best_epoch_accuracy", "Best test epoch", "%, optimistic: for reference, nothing is chosen by it", 100.0, 1),
+)
+"""Known metrics in the order of the table; others follow under their own names."""
+
+_LOWER_IS_BETTER = ("calibration_error", "loss")
+
+
+def number(value: float, digits: int) -> str:
+    """Return a number with a true minus sign, and no minus before zero."""
+    shown = f"{value:.{digits}f}"
+    return shown.lstrip("-") if not float(shown) else shown.replace("-", "−")
+
+
+def mean_and_interval(values: Summary, scale: float, digits: int) -> str:
+    """Return ``mean ± half width``, or the mean alone for one seed."""
+    mean = number(values["mean"] * scale, digits)
+    if values["ci95"] is None:
+        return mean
+    return f"{mean} ± {number(values['ci95'] * scale, digits)}"
+
+
+def verdict(comparison: Comparison) -> Verdict:
+    """Return what a paired difference says; an interval that contains 0 is a tie."""
+    half, difference = comparison["ci95"], comparison["mean_difference"]
+    if half is None:
+        return "one seed"
+    if abs(difference) <= half:
+        return "tie"
+    good = difference < 0 if comparison["metric"] in _LOWER_IS_BETTER else difference > 0
+    return "better" if good else "worse"
+
+
+def facts(rows: Sequence[tuple[str, str]]) -> Markup:
+    """Return names and values as a small table."""
+    lines = [element("tr", element("th", text(name), scope="row"), element("td", text(value))) for name, value in rows]
+    return element("table", element("tbody", *lines), class_="facts")
+
+
+def results(run: Run, looks: Mapping[str, Look]) -> Markup:
+    """Return the result of each arm, a row an arm."""
+    columns = _columns(run)
+    head = [_heading("Arm", ""), *(_heading(c.heading, c.note) for c in columns)]
+    show_epoch = any("epoch" in metrics for metrics in run.part("arms").values())
+    if show_epoch:
+        head.insert(1, _heading("Epoch", "that counts"))
+    rows = []
+    for arm in run.arms:
+        metrics = run.part("arms")[arm]
+        cells = [_metric_cell(metrics.get(c.metric), c) for c in columns]
+        if show_epoch:
+            cells.insert(0, _cell(_epoch(metrics.get("epoch"), run.part("training").get("epochs"))))
+        rows.append(element("tr", _arm(arm, looks), *cells))
+    return _table(head, rows)
+
+
+def differences(run: Run, looks: Mapping[str, Look]) -> Markup:
+    """Return the paired difference of each arm to each baseline."""
+    found: Sequence[Comparison] = run.result["comparisons"]
+    by_pair = {(c["a"], c["b"], c["metric"]): c for c in found}
+    kinds = list(dict.fromkeys((c["b"], c["metric"]) for c in found))
+    head = [_heading("Arm", "")]
+    head += [_heading(f"minus {base}", f"{metric.replace('_', ' ')}, {_unit(metric)}") for base, metric in kinds]
+    rows = []
+    for arm in run.arms:
+        cells = [_difference(by_pair.get((arm, base, metric))) for base, metric in kinds]
+        rows.append(element("tr", _arm(arm, looks), *cells))
+    return _table(head, rows)
+
+
+def per_class(run: Run, looks: Mapping[str, Look], classes: Sequence[str]) -> Markup:
+    """Return the accuracy of each class, a row a class; the darker a cell, the more errors."""
+    table: Mapping[str, Mapping[str, Summary]] = run.part("per_class")
+    arms = [arm for arm in run.arms if arm in table]
+    worst = min((s["mean"] for arm in arms for s in table[arm].values()), default=0.0)
+    head = [_heading("Class", ""), *(_heading(arm, "", looks[arm].colour) for arm in arms)]
+    rows = []
+    for name in classes:
+        cells = [_class_cell(table[arm].get(name), worst) for arm in arms]
+        rows.append(element("tr", element("th", text(name), scope="row"), *cells))
+    return _table(head, rows)
+
+
+def _columns(run: Run) -> list[Column]:
+    there = dict.fromkeys(metric for metrics in run.part("arms").values() for metric in metrics)
+    known = [c for c in COLUMNS if c.metric in there]
+    named = {c.metric for c in COLUMNS} | {"epoch"}
+    return known + [Column(m, m.replace("_", " "), "mean") for m in there if m not in named]
+
+
+def _unit(metric: str) -> str:
+    return "points" if _scale(metric) == 100.0 else "difference"
+
+
+def _scale(metric: str) -> float:
+    return next((c.scale for c in COLUMNS if c.metric == metric), 1.0)
+
+
+def _difference(comparison: Comparison | None) -> Markup:
+    if comparison is None:
+        return _cell("–")
+    scale = _scale(comparison["metric"])
+    difference, half = comparison["mean_difference"] * scale, comparison["ci95"]
+    digits = 1 if scale == 100.0 else 3
+    shown = ("+" if difference > 0 else "") + number(difference, digits)
+    if half is not None:
+        shown += f" ± {number(half * scale, digits)}"
+    word = verdict(comparison)
+    wins, ties, losses = (comparison[key] for key in ("wins", "ties", "losses"))
+    counts = f"{wins} won, {ties} tied, {losses} lost"
+    return element(
+        "td",
+        text(shown),
+        element("span", element("b", text(word)), text(f" · {counts}"), class_="under"),
+        class_=f"verdict-{word.replace(' ', '-')}",
+    )
+
+
+def _class_cell(values: Summary | None, worst: float) -> Markup:
+    if values is None:
+        return _cell("–")
+    share = (1.0 - values["mean"]) / max(1.0 - worst, 1e-9)
+    tint = f"background: rgb(213 94 0 / {round(45 * share)}%)"
+    return element("td", text(number(100 * values["mean"], 1)), style=tint)
+
+
+def _epoch(values: Summary | None, epochs: int | None) -> str:
+    """Epochs count from 0 in the records, and from 1 for readers."""
+    if values is None:
+        return "–"
+    if len(set(values["values"])) == 1:
+        epoch = int(values["mean"]) + 1
+        return f"{epoch} (last)" if epoch == epochs else str(epoch)
+    return f"{min(values['values']) + 1:.0f} to {max(values['values']) + 1:.0f}"
+
+
+def _metric_cell(values: Summary | None, column: Column) -> Markup:
+    return _cell("–" if values is None else mean_and_interval(values, column.scale, column.digits))
+
+
+def _cell(value: str) -> Markup:
+    return element("td", text(value))
+
+
+def _arm(name: str, looks: Mapping[str, Look]) -> Markup:
+    swatch = element("span", class_="swatch", style=f"background: {looks[name].colour}")
+    return element("th", swatch, text(name), scope="row")
+
+
+def _heading(name: str, note: str, colour: str = "") -> Markup:
+    style = {"style": f"color: {colour}"} if colour else {}
+    under = [element("span", text(note), class_="under")] if note else []
+    return element("th", text(name), *under, scope="col", **style)
+
+
+def _table(head: Sequence[Markup], rows: Sequence[Markup]) -> Markup:
+    table = element("table", element("thead", element("tr", *head)), element("tbody", *rows))
+    return element("div", table, class_="scroll")
+

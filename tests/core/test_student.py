@@ -1,0 +1,212 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tutelage import SGD, Adam, Lesson, Student
+from tutelage.errors import CheckpointError, ShapeError
+from tutelage.losses import cross_entropy
+from tutelage.rules import Decay
+from tutelage.testing import tiny_batch, tiny_net
+
+
+def lesson_of(batch, weight=None):
+    weight = torch.ones(len(batch), dtype=batch.x.dtype) if weight is None else weight
+    return Lesson(batch.x, batch.y, weight, cross_entropy)
+
+
+@pytest.mark.parametrize("kind", ["plain", "batchnorm", "shared"])
+def test_equals_a_plain_loop(kind):
+    """Twenty steps of Adam, against the loop that everybody writes."""
+    net = tiny_net(kind)
+    student = Student(copy.deepcopy(net), Adam(0.01, weight_decay=0.1))
+    optimiser = torch.optim.Adam(net.parameters(), 0.01, weight_decay=0.1)
+    for seed in range(20):
+        batch = tiny_batch(seed=seed)
+        student.study(lesson_of(batch))
+        optimiser.zero_grad()
+        F.cross_entropy(net(batch.x), batch.y).backward()
+        optimiser.step()
+    theirs, ours = net.state_dict(), student.net.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        assert torch.allclose(ours[name].double(), value.double(), atol=1e-12), name
+
+
+def test_weighted_loss_and_scaled_decay_equal_a_loop():
+    """L = (1/B) sum v l + wd mean(v) 1/2 sum ||W||^2 over matrices only."""
+    net, batch = tiny_net(), tiny_batch()
+    weight = torch.rand(12, dtype=torch.float64)
+    student = Student(copy.deepcopy(net), SGD(1.0, weight_decay=Decay(0.3, on="weights", scaled=True)))
+    losses = F.cross_entropy(net(batch.x), batch.y, reduction="none")
+    total = sum(float(v) * loss for v, loss in zip(weight, losses)) / 12
+    decay = sum(float(v) for v in weight) / 12 * 0.3
+    total = total + decay * 0.5 * sum(p.square().sum() for p in net.parameters() if p.ndim >= 2)
+    total.backward()
+    student.study(lesson_of(batch, weight))
+    for name, p in net.named_parameters():
+        assert torch.allclose(student.params[name], p - p.grad, atol=1e-10), name
+
+
+def test_a_lesson_of_weight_zero_changes_nothing_but_the_step():
+    student = Student(tiny_net(), SGD(1.0, weight_decay=Decay(0.3, on="weights", scaled=True)))
+    before = {n: p.detach().clone() for n, p in student.params.items()}
+    student.study(lesson_of(tiny_batch(), torch.zeros(12, dtype=torch.float64)))
+    assert all(torch.equal(before[n], p) for n, p in student.params.items())
+    assert student.step == 1
+
+
+@pytest.mark.parametrize(
+    "rule", [SGD(0.5, 0.9, weight_decay=Decay(0.3, "weights", True)), Adam(0.05)], ids=["sgd", "adam"]
+)
+@pytest.mark.parametrize("kind", ["plain", "batchnorm", "dropout"])
+def test_after_is_differentiable_in_the_weights(rule, kind):
+    student = Student(tiny_net(kind), rule, seed=2)
+    batch, validation = tiny_batch(), tiny_batch(seed=9)
+    student.study(lesson_of(tiny_batch(seed=4)))
+
+    def loss(weight):
+        later = student.after(lesson_of(batch, weight))
+        return cross_entropy(later.logits(validation.x), validation.y).mean()
+
+    weight = torch.full((12,), 0.7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(loss, weight, eps=1e-6, atol=1e-6)
+
+
+def test_after_is_differentiable_in_inputs_and_over_two_steps():
+    student = Student(tiny_net(), SGD(0.5, momentum=0.9))
+    y = torch.tensor([0, 1, 2])
+    validation = tiny_batch(seed=9)
+
+    def loss(x):
+        lesson = Lesson(x, y, torch.ones(3, dtype=torch.float64), cross_entropy)
+        later = student.after(lesson).after(lesson)
+        return cross_entropy(later.logits(validation.x), validation.y).mean()
+
+    x = torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(loss, x, atol=1e-6)
+
+
+def test_one_pass_serves_teacher_and_study():
+    student = Student(tiny_net("batchnorm"), SGD(0.1))
+    passes = []
+    student.architecture.register_forward_hook(lambda *_: passes.append(1))
+    batch = tiny_batch()
+    student.logits(batch.x)
+    student.features(batch.x)
+    student.study(lesson_of(batch))
+    assert len(passes) == 1
+    assert int(student.net[1].num_batches_tracked) == 1
+
+
+def test_inputs_changed_in_place_are_seen_again():
+    student = Student(tiny_net(), SGD(0.1))
+    x = tiny_batch().x
+    first = student.logits(x).detach().clone()
+    x += 1.0
+    assert not torch.equal(student.logits(x), first)
+
+
+def test_features_are_the_input_of_the_last_linear_layer():
+    net, batch = tiny_net(), tiny_batch()
+    student = Student(net, SGD(0.1))
+    features = student.features(batch.x)
+    assert features.shape == (12, 8)
+    assert torch.allclose(features @ net[3].weight.T + net[3].bias, student.logits(batch.x))
+
+
+def test_features_need_a_linear_layer():
+    student = Student(nn.Sequential(nn.Conv1d(1, 3, 6), nn.Flatten()).double(), SGD(0.1))
+    with pytest.raises(ShapeError, match="no nn.Linear layer"):
+        student.features(tiny_batch().x.unsqueeze(1))
+
+
+def test_frozen_parameters_stay_and_modes_are_kept():
+    net = tiny_net("batchnorm")
+    net[0].weight.requires_grad_(False)
+    net[1].eval()
+    student = Student(net, SGD(0.1))
+    before = net[0].weight.clone()
+    student.study(lesson_of(tiny_batch()))
+    student.predict(tiny_batch().x)
+    assert torch.equal(student.net[0].weight, before)
+    assert not student.net[1].training
+    assert student.net[3].training
+    assert int(student.net[1].num_batches_tracked) == 0
+
+
+def test_a_buffer_that_is_replaced_is_carried_on():
+    class Averages(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(6, 3)
+            self.register_buffer("mean", torch.zeros(6))
+
+        def forward(self, x):
+            if self.training:
+                self.mean = 0.5 * self.mean + 0.5 * x.detach().mean(0)
+            return self.linear(x - self.mean)
+
+    student = Student(Averages().double(), SGD(0.1))
+    batch = tiny_batch()
+    student.study(lesson_of(batch))
+    assert torch.allclose(student.net.mean, 0.5 * batch.x.mean(0))
+
+
+def test_at_moves_to_other_parameters():
+    student = Student(tiny_net(), SGD(0.1))
+    batch = tiny_batch()
+    zero = {n: torch.zeros_like(p) for n, p in student.params.items()}
+    assert torch.equal(student.at(zero).logits(batch.x), torch.zeros(12, 3, dtype=torch.float64))
+    assert not torch.equal(student.logits(batch.x), torch.zeros(12, 3, dtype=torch.float64))
+    with pytest.raises(ShapeError, match="at: nothing has shape"):
+        student.at({"nothing": torch.zeros(1)})
+
+
+def test_the_module_of_a_view_is_a_copy():
+    student = Student(tiny_net(), SGD(0.1))
+    view = student.after(lesson_of(tiny_batch()))
+    assert torch.equal(view.net[0].weight, view.params["0.weight"])
+    assert view.net is not student.architecture
+    assert torch.equal(student.net[0].weight, student.params["0.weight"])
+
+
+def test_predict_in_pieces():
+    student = Student(tiny_net("batchnorm"), SGD(0.1))
+    batch = tiny_batch()
+    assert torch.allclose(student.predict(batch.x, batch_size=5), student.predict(batch.x))
+    assert not student.predict(batch.x).requires_grad
+
+
+def test_dropout_draws_by_seed_and_step():
+    batch = tiny_batch()
+    one, same, other = (Student(tiny_net("dropout"), SGD(0.0), seed=s) for s in (1, 1, 2))
+    first = one.logits(batch.x)
+    assert torch.equal(first, same.logits(batch.x))
+    assert not torch.equal(first, other.logits(batch.x))
+    one.study(lesson_of(batch))
+    assert not torch.equal(one.logits(batch.x), first)
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (nn.Flatten(0), r"the network returned \(72,\), but needs logits of shape \(12, classes\)"),
+        (nn.LSTM(6, 3), r"the network returned tuple, but needs"),
+    ],
+)
+def test_networks_of_another_shape(net, message):
+    with pytest.raises(ShapeError, match=message):
+        Student(net.double(), SGD(0.1)).logits(tiny_batch().x)
+
+
+def test_a_state_of_another_network_is_refused():
+    student = Student(tiny_net(), SGD(0.1))
+    with pytest.raises(CheckpointError, match="does not fit this network"):
+        student.load_state_dict(Student(tiny_net("batchnorm"), SGD(0.1)).state_dict())
+    state = student.state_dict()
+    del state["params.0.bias"]
+    with pytest.raises(CheckpointError, match="params.0.bias is missing"):
+        student.load_state_dict(state)

@@ -1,0 +1,82 @@
+"""A module imports from its own floor or lower ones, never in a circle; methods do not know each other."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "tutelage"
+FLOORS = {
+    "errors": 0, "randomness": 0, "lesson": 0, "losses": 0, "curricula": 0, "example_dropout": 0, "functional": 0,
+    "rules": 1, "schedules": 1, "student": 1, "data": 1, "nets": 1,
+    "stacked": 2, "teacher": 2,
+    "teachers": 3,
+    "training": 4, "checkpoint": 4, "evaluation": 4, "runs": 4, "testing": 4,
+    "recipes": 5, "report": 5,
+    "display": 6, "cli": 6, "__main__": 7,
+}  # fmt: skip
+STRANGERS = {("recipes", "report"), ("report", "recipes")}
+
+
+def room(path):
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """Modules of the package that a file imports, as dotted names below it, with the names taken from each."""
+    package = path.relative_to(SOURCE).with_suffix("").parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = list(package[: len(package) - node.level])
+            module = node.module.split(".") if node.module else []
+            for alias in node.names:
+                yield ".".join([*base, *module]) or alias.name
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+            assert not any(n and n.split(".")[0] == "tutelage" for n in names), f"{path}: use relative imports"
+
+
+FILES = sorted(p for p in SOURCE.rglob("*.py") if p != SOURCE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_a_module_imports_from_its_own_floor_or_below(path):
+    mine = room(path)
+    assert mine in FLOORS, f"{mine} has no floor yet"
+    for name in imports(path):
+        other = name.split(".")[0]
+        if other in ("__version__", mine):
+            continue
+        assert FLOORS[other] <= FLOORS[mine], f"{path.name} (floor {FLOORS[mine]}) imports {name} ({FLOORS[other]})"
+        assert (mine, other) not in STRANGERS, f"{mine} must not know {other}"
+
+
+def test_rooms_do_not_import_each_other_in_a_circle():
+    needs = {}
+    for path in FILES:
+        needs.setdefault(room(path), set()).update(
+            n.split(".")[0] for n in imports(path) if n.split(".")[0] not in ("__version__", room(path))
+        )
+    done = set()
+    while len(done) < len(needs):
+        ready = {m for m in needs if m not in done and needs[m] <= done}
+        assert ready, f"circle among {set(needs) - done}"
+        done |= ready
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "teachers").glob("*/*.py")), ids=lambda p: p.name)
+def test_a_method_knows_no_other_method(path):
+    for name in imports(path):
+        assert not name.startswith("teachers."), f"{path.name} imports {name}"
+
+
+def test_importing_the_package_is_cheap():
+    code = (
+        "import sys, tutelage; "
+        "heavy = {'matplotlib', 'sklearn', 'scipy', 'pyarrow', 'PIL', 'grain', 'rich', 'cyclopts', 'datasets'}; "
+        "print(sorted(heavy & {m.split('.')[0] for m in sys.modules}))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
