@@ -119,7 +119,7 @@ def test_features_are_the_input_of_the_last_linear_layer():
 
 def test_features_need_a_linear_layer():
     student = Student(nn.Sequential(nn.Conv1d(1, 3, 6), nn.Flatten()).double(), SGD(0.1))
-    with pytest.raises(ShapeError, match="no nn.Linear layer"):
+    with pytest.raises(ShapeError, match=r"no nn\.Linear layer"):
         student.features(tiny_batch().x.unsqueeze(1))
 
 
@@ -208,5 +208,5 @@ def test_a_state_of_another_network_is_refused():
         student.load_state_dict(Student(tiny_net("batchnorm"), SGD(0.1)).state_dict())
     state = student.state_dict()
     del state["params.0.bias"]
-    with pytest.raises(CheckpointError, match="params.0.bias is missing"):
+    with pytest.raises(CheckpointError, match=r"params\.0\.bias is missing"):
         student.load_state_dict(state)

@@ -12,6 +12,7 @@ from .loading import load as load
 from .mixing import Cutmix as Cutmix
 from .mixing import Mixup as Mixup
 from .noise import NoisyLabels as NoisyLabels
+from .published import CIFAR10_ASYMMETRIC as CIFAR10_ASYMMETRIC
 from .scaling import Normalise as Normalise
 from .scaling import Standardise as Standardise
 from .sources import DataSet as DataSet

@@ -2,6 +2,7 @@
 
 from .build import NAMES as NAMES
 from .build import build as build
+from .build import check_output as check_output
 from .cnn import lenet as lenet
 from .cnn import small_cnn as small_cnn
 from .mlp import mlp as mlp
