@@ -67,8 +67,6 @@ def test_users_own(own):
         ("ownnets:mke", ConfigError, 'module "ownnets" has no "mke"'),
         ("nowhere.nets:make", ConfigError, 'cannot import "nowhere"; run from the folder that holds it'),
         ("reznet20", ConfigError, 'unknown student "reznet20". Did you mean "resnet20"'),
-        ("resnet21", ConfigError, r"resnet21: the depth must be 6n \+ 2"),
-        ("wrn-27-10", ConfigError, r"wrn-27-10: the depth must be 6n \+ 4"),
         ("cnn", ShapeError, r"cnn needs images \(C, H, W\), but the examples have shape \(4,\); use mlp"),
     ],
 )
@@ -85,3 +83,9 @@ def test_images_too_small_for_lenet():
 def test_inputs_that_do_not_fit():
     with pytest.raises(ShapeError, match=r"student mine cannot take inputs of shape \(2, 5\)"):
         check_output("mine", nn.Linear(4, 3), (5,), 3)
+
+
+@pytest.mark.parametrize(("name", "needed"), [("resnet21", r"6n \+ 2"), ("wrn-27-10", r"6n \+ 4")])
+def test_depths(name, needed):
+    with pytest.raises(ConfigError, match=f"{name}: the depth must be {needed}"):
+        build(name, (3, 32, 32), 10)

@@ -1,7 +1,5 @@
 """What is particular to curricula: the moving percentile, burn-in, dropout schedule, normalisation."""
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
@@ -126,7 +124,6 @@ def test_weights_are_those_of_the_function(teacher, v):
     lesson = teacher.teach(batch, pupil)
     assert torch.equal(lesson.weight, v(lesson.notes["loss"], lesson.notes["threshold"], 0.93))
     assert not lesson.weight.requires_grad
-    pickle.loads(pickle.dumps(teacher))
 
 
 def test_percentile_by_percent_of_training():

@@ -15,32 +15,33 @@ if TYPE_CHECKING:
 INK = "#1f2933"
 QUIET = "#66727f"
 EMPTY = "#dfe3e8"
-RIGHT, WRONG = "#0072B2", "#D55E00"
-"""Right and wrong labels, the same in every picture."""
+RIGHT, WRONG = "#1f2933", "#D55E00"
+"""Right and wrong labels in every picture; no arm has these colours."""
 COLOURS = (
     "#0072B2",
-    "#D55E00",
+    "#E69F00",
     "#009E73",
     "#CC79A7",
-    "#333333",
-    "#E69F00",
-    "#56B4E9",
-    "#882255",
-    "#999933",
     "#6A51A3",
+    "#882255",
+    "#56B4E9",
+    "#999933",
+    "#8C564B",
+    "#7B8794",
 )
-"""Okabe and Ito's colours without yellow, and four of Tol's; neighbours differ for colour-blind readers too."""
+"""Mostly Okabe and Ito's and Tol's, made for colour-blind readers; dash and marker tell the halves apart."""
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 _MARKERS = ("o", "s", "D")
 _GROUP = 5
-"""So many arms share a dash and a marker, so that no pair is told apart by a hard pair of colours alone."""
+"""So many arms in a row share a dash and a marker."""
+_PNG_COLOURS = 160
 
 _SETTINGS = {
     "svg.hashsalt": "tutelage",
     "svg.fonttype": "path",
     "text.parse_math": False,
     "font.family": "DejaVu Sans",
-    "font.size": 9.0,
+    "font.size": 9.5,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": "#9aa5b1",
@@ -84,11 +85,17 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def figure(width: float, height: float) -> "Figure":
-    """Return an empty figure of so many inches; 1 inch is 96 pixels of a page."""
+def figure(width: float, height: float, *, fit: bool = False) -> "Figure":
+    """Return an empty figure of so many inches; 1 inch is 96 pixels of a page.
+
+    Args:
+        width: of the whole figure.
+        height: of the whole figure.
+        fit: find room for labels of unknown length, which takes time.
+    """
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained" if fit else None)
 
 
 def svg(drawn: "Figure") -> str:
@@ -101,10 +108,14 @@ def svg(drawn: "Figure") -> str:
 
 
 def png(drawn: "Figure") -> str:
-    """Return a figure as a PNG address, with two dots a pixel."""
-    file = io.BytesIO()
-    drawn.savefig(file, format="png", dpi=192, metadata={"Software": None})
-    return data_uri("image/png", file.getvalue())
+    """Return a figure as a PNG address, with two dots a pixel and few colours, which makes it small."""
+    from PIL import Image
+
+    raw, small = io.BytesIO(), io.BytesIO()
+    drawn.savefig(raw, format="png", dpi=192)
+    pixels = Image.open(raw).convert("RGB").quantize(_PNG_COLOURS, dither=Image.Dither.NONE)
+    pixels.save(small, format="png", optimize=True)
+    return data_uri("image/png", small.getvalue())
 
 
 def spread(positions: Sequence[float], gap: float, top: float) -> list[float]:

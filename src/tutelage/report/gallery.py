@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .markup import Markup, data_uri, element, join, text
+from .markup import Markup, data_uri, element, text
 from .reading import Array, Trajectory
 
 _NEEDED = frozenset({"suspects", "images", "index", "given", "true", "rows", "mean_weight"})
 _SIDE = 96
-"""Longest side in pixels that a picture keeps; larger ones are thinned out."""
+"""Pixels of the longest side: larger pictures are thinned out, smaller ones repeat their pixels, which keeps them
+crisp where a style sheet has no say, as in print."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,12 @@ def gallery(found: Sequence[Suspect]) -> Markup:
 
 def _card(suspect: Suspect) -> Markup:
     kind = "right" if suspect.right else "wrong"
-    line = f"given {suspect.given}, truly {suspect.true}"
-    weight = f"weight {suspect.weight:.2f}"
+    line, weight = f"given {suspect.given}, truly {suspect.true}", f"weight {suspect.weight:.2f}"
     picture = element(
-        "img", src=data_uri("image/png", _png(suspect.pixels)), alt=f"{line}, {weight}", class_="pixels"
+        "img", src=data_uri("image/png", _png(suspect.pixels)), alt=f"{kind} label: {line}, {weight}", class_="pixels"
     )
-    words = join([text(line), element("br"), text(weight)])
-    caption = element("figcaption", element("strong", text(f"{kind} label")), element("span", words))
+    words = [text(f"given {suspect.given},"), text(f"truly {suspect.true}"), text(weight)]
+    caption = element("figcaption", element("strong", text(kind)), *(element("div", w) for w in words))
     return element("figure", picture, caption, class_=f"card {kind}")
 
 
@@ -89,5 +89,7 @@ def _png(pixels: Array) -> bytes:
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, format="png", optimize=True)
+    times = max(1, _SIDE // max(pixels.shape[:2]))
+    large = pixels.repeat(times, axis=0).repeat(times, axis=1)
+    Image.fromarray(large).save(file, format="png", optimize=True)
     return file.getvalue()

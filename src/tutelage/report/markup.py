@@ -7,7 +7,7 @@ from typing import NewType
 Markup = NewType("Markup", str)
 """Text that is HTML already: made by the functions of this module only."""
 
-_VOID = ("img", "meta", "br")
+_VOID = ("img", "meta")
 
 
 def text(value: object) -> Markup:
@@ -15,24 +15,17 @@ def text(value: object) -> Markup:
     return Markup(html.escape(str(value)))
 
 
-def join(parts: list[Markup], between: str = "") -> Markup:
-    """Return the parts in a row, with escaped text between them."""
-    return Markup(text(between).join(parts))
-
-
 def element(name: str, /, *children: Markup, **attributes: str) -> Markup:
     """Return an element; ``class_`` and ``http_equiv`` stand for the attributes that Python cannot spell."""
-    pairs = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"' for key, value in attributes.items()
-    )
+    pairs = "".join(f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"' for key, value in attributes.items())
     end = "" if name in _VOID else f"</{name}>"
     return Markup(f"<{name}{pairs}>{''.join(children)}{end}")
 
 
 def paragraph(*sentences: str, class_: str = "") -> Markup:
-    """Return sentences of plain text as a paragraph."""
+    """Return sentences of plain text as a paragraph; a percent sign stays on the line of its number."""
     attributes = {"class_": class_} if class_ else {}
-    return element("p", text(" ".join(sentences)), **attributes)
+    return element("p", text(" ".join(sentences).replace(" %", "\N{NO-BREAK SPACE}%")), **attributes)
 
 
 def data_uri(kind: str, content: bytes) -> str:

@@ -1,5 +1,6 @@
 """The figures of the report, each a function from numbers to an image address."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -7,13 +8,15 @@ import numpy as np
 
 from ..evaluation import Summary
 from .bands import Band, band
-from .canvas import EMPTY, INK, QUIET, RIGHT, WRONG, Look, drawing, figure, png, spread, svg
+from .canvas import EMPTY, INK, RIGHT, WRONG, Look, drawing, figure, png, spread, svg
 from .reading import Floats
 from .surface import Surface
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_WIDE = 5.8
+"""Inches of a picture as wide as the text: large enough for print, and still legible on a phone."""
 _START = 0.05
 """Share of training at the start that does not choose the limits of the accuracy axis."""
 
@@ -21,7 +24,7 @@ _START = 0.05
 def accuracy_dots(summaries: Mapping[str, Summary], looks: Mapping[str, Look]) -> str:
     """Draw an arm a line: each seed a dot, the mean and its 95 % interval; in percent."""
     with drawing():
-        drawn = figure(7.8, 0.7 + 0.34 * len(summaries))
+        drawn = figure(_WIDE, 0.7 + 0.32 * len(summaries), fit=True)
         axes = drawn.add_subplot()
         for row, (name, values) in enumerate(summaries.items()):
             _dots(axes, row, values, looks[name])
@@ -39,10 +42,8 @@ def accuracy_dots(summaries: Mapping[str, Summary], looks: Mapping[str, Look]) -
 def _dots(axes: "Axes", row: int, values: Summary, look: Look) -> None:
     seeds, mean = np.array(values["values"]) * 100, values["mean"] * 100
     if values["ci95"] is not None:
-        axes.errorbar(
-            mean, row, xerr=values["ci95"] * 100, color=look.colour, linewidth=2.2, capsize=3.5, capthick=1.6
-        )
-    axes.scatter(seeds, np.full(len(seeds), row + 0.0), s=20, color=look.colour, alpha=0.35, linewidths=0)
+        axes.errorbar(mean, row, xerr=values["ci95"] * 100, color=look.colour, linewidth=2.2, capsize=3.5, capthick=1.6)
+    axes.scatter(seeds, np.full(len(seeds), row + 0.24), s=14, color=look.colour, alpha=0.5, linewidths=0)
     axes.scatter(mean, row, s=44, color=look.colour, marker=look.marker, edgecolors="white", zorder=3)
 
 
@@ -55,7 +56,7 @@ def learning_curves(curves: Mapping[str, Floats], looks: Mapping[str, Look]) -> 
     """
     bands = {name: Band(*(100 * part for part in band(values))) for name, values in curves.items()}
     with drawing():
-        drawn = figure(7.8, 4.9)
+        drawn = figure(_WIDE, 4.4, fit=True)
         axes = drawn.add_subplot()
         for name, values in bands.items():
             _curve(axes, values, looks[name].colour, looks[name].dash)
@@ -63,7 +64,7 @@ def learning_curves(curves: Mapping[str, Floats], looks: Mapping[str, Look]) -> 
         high = max(float(np.nanmax(b.high)) for b in bands.values())
         margin = 0.04 * max(high - low, 1.0)
         axes.set_ylim(low - margin, min(high + margin, 101.0))
-        axes.set_xlim(1, max(len(b.mean) for b in bands.values()))
+        axes.set_xlim(1, max(2, *(len(b.mean) for b in bands.values())))
         axes.grid()
         axes.set_xlabel("epoch")
         axes.set_ylabel("test accuracy, %")
@@ -79,32 +80,30 @@ def _curve(axes: "Axes", values: Band, colour: str, dash: Any = "-") -> None:
 
 
 def _end_labels(axes: "Axes", bands: Mapping[str, Band], looks: Mapping[str, Look]) -> None:
-    """Write each arm's name beside the end of its curve, with a line to it where names had to move apart."""
+    """Write each arm's name beside the end of its curve, with a line to it, since names may have to move apart."""
     low, high = axes.get_ylim()
     ends = [float(b.mean[-1]) for b in bands.values()]
     for name, end, place in zip(bands, ends, spread(ends, (high - low) * 0.042, high)):
         axes.annotate(
             name,
             xy=(1.0, end),
-            xytext=(1.035, place),
+            xytext=(1.055, place),
             xycoords=axes.get_yaxis_transform(),
             textcoords=axes.get_yaxis_transform(),
-            color=looks[name].colour,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": looks[name].colour, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 0},
+            arrowprops={"arrowstyle": "-", "color": looks[name].colour, "linewidth": 1.6, "shrinkA": 1, "shrinkB": 0},
         )
 
 
 def weight_curves(right: Floats, wrong: Floats) -> str:
-    """Draw the mean weight of right and of wrong labels over epochs; each (seeds, epochs), maybe without epochs."""
+    """Draw the mean weight of right and of wrong labels over epochs; each (seeds, epochs)."""
     with drawing():
         drawn = figure(3.4, 2.3)
-        axes = drawn.add_subplot()
-        for values, colour, dash in ((right, RIGHT, "-"), (wrong, WRONG, (0, (5, 2)))):
-            if values.shape[1]:
-                _curve(axes, band(values), colour, dash)
-        axes.set_ylim(-0.03, 1.03 * max(1.0, *(float(np.nanmax(v)) for v in (right, wrong) if v.size)))
+        axes = drawn.add_axes((0.16, 0.21, 0.78, 0.75))
+        _curve(axes, band(right), RIGHT)
+        _curve(axes, band(wrong), WRONG, (0, (5, 2)))
+        axes.set_ylim(-0.03, 1.03 * max(1.0, float(np.nanmax(right)), float(np.nanmax(wrong))))
         axes.set_xlim(1, max(right.shape[1], wrong.shape[1], 2))
         axes.grid()
         axes.set_xlabel("epoch")
@@ -113,10 +112,10 @@ def weight_curves(right: Floats, wrong: Floats) -> str:
 
 
 def weight_map(values: Surface) -> str:
-    """Draw the mean weight by loss (x, logarithmic) and percent of training (y, downwards is earlier)."""
+    """Draw the mean weight by loss (x, logarithmic) and percent of training (y)."""
     with drawing():
         drawn = figure(4.9, 3.9)
-        axes = drawn.add_subplot()
+        axes = drawn.add_axes((0.13, 0.13, 0.67, 0.83))
         axes.set_facecolor(EMPTY)
         shown = np.ma.masked_invalid(values.weight)
         mesh = axes.pcolormesh(
@@ -126,12 +125,15 @@ def weight_map(values: Surface) -> str:
         axes.set_xticks(places, names)
         axes.set_xlabel("loss")
         axes.set_ylabel("percent of training")
-        drawn.colorbar(mesh, ax=axes, label="mean weight", fraction=0.05, pad=0.02)
+        drawn.colorbar(mesh, cax=drawn.add_axes((0.82, 0.13, 0.03, 0.83)), label="mean weight")
         return png(drawn)
 
 
 def weight_surface(values: Surface) -> str:
-    """Draw the mean weight (height) by loss and percent of training; blank where there was no example."""
+    """Draw the mean weight (height) by loss and percent of training; at least two rows, blank where no example was.
+
+    The end of training is in front, so that the nearest edge is the teacher's rule as it was in the end.
+    """
     from mpl_toolkits.mplot3d.art3d import Poly3DCollection
     from mpl_toolkits.mplot3d.axes3d import Axes3D
 
@@ -139,9 +141,7 @@ def weight_surface(values: Surface) -> str:
     y = _centres(values.percent_edges)
     with drawing():
         drawn = figure(4.9, 3.9)
-        drawn.set_layout_engine("none")
-        axes = Axes3D(drawn, rect=(0.0, 0.02, 0.97, 1.04), auto_add_to_figure=False)
-        drawn.add_axes(axes)
+        axes: Any = drawn.add_axes((0.0, 0.02, 0.97, 1.02), axes_class=Axes3D)
         tiles = _tiles(x, y, values.weight)
         top = _top(values)
         heights = tiles[:, :, 2].mean(axis=1)
@@ -154,14 +154,15 @@ def weight_surface(values: Surface) -> str:
 def _frame(axes: Any, values: Surface, top: float) -> None:
     places, names = _loss_ticks(values.loss_edges)
     axes.set_xlim(*np.log10(values.loss_edges[[0, -1]]))
-    axes.set_ylim(0, 100)
+    axes.set_ylim(100, 0)
     axes.set_zlim(0, top)
     axes.set_xticks(places, names)
     axes.set_xlabel("loss")
     axes.set_ylabel("percent of training")
     axes.set_zlabel("mean weight")
     axes.tick_params(pad=0)
-    axes.view_init(elev=28, azim=-55)
+    axes.yaxis.labelpad = 7
+    axes.view_init(elev=32, azim=-55)
     axes.set_box_aspect((1.25, 1.25, 0.8), zoom=0.94)
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((0.97, 0.975, 0.98, 1.0))
@@ -172,14 +173,15 @@ def _tiles(x: Floats, y: Floats, z: Floats) -> Floats:
     gx, gy = np.meshgrid(x, y)
     points = np.stack([gx, gy, z], axis=-1)
     corners = np.stack([points[:-1, :-1], points[:-1, 1:], points[1:, 1:], points[1:, :-1]], axis=-2)
-    tiles = corners.reshape(-1, 4, 3)
+    tiles: Floats = corners.reshape(-1, 4, 3)
     return tiles[np.isfinite(tiles).all(axis=(1, 2))]
 
 
 def _viridis(values: Floats) -> Floats:
     from matplotlib import colormaps
 
-    return np.asarray(colormaps["viridis"](values), dtype=np.float64)
+    rgba: Floats = np.asarray(colormaps["viridis"](values))
+    return rgba
 
 
 def _top(values: Surface) -> float:
@@ -193,7 +195,10 @@ def _centres(edges: Floats) -> Floats:
 
 
 def _loss_ticks(edges: Floats) -> tuple[list[float], Sequence[str]]:
-    """Return places (log10) and names of the powers of ten between the outermost edges."""
-    low, high = np.log10(edges[[0, -1]])
-    powers = list(range(int(np.ceil(low - 1e-9)), int(np.floor(high + 1e-9)) + 1))
-    return [float(p) for p in powers], [f"{10.0**p:g}" for p in powers]
+    """Return places (log10) and names of round numbers between the outermost edges."""
+    low, high = float(edges[0]), float(edges[-1])
+    steps = (1, 2, 5) if high < 30 * low else (1,)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    round_numbers = [step * 10.0**power for power in powers for step in steps]
+    shown = [value for value in round_numbers if 0.999 * low <= value <= 1.001 * high]
+    return [math.log10(value) for value in shown], [f"{value:g}" for value in shown]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -65,7 +66,7 @@ class Run:
         """The seeds, in order."""
         return list(self.result.get("seeds", []))
 
-    @property
+    @cached_property
     def weighing(self) -> dict[str, Trajectory]:
         """Trajectories whose weights are not constant, by arm, in order."""
         return {name: t for name, t in self.trajectories.items() if t.weighs}

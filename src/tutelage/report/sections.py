@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from . import bands, plots, setting, tables
 from .canvas import Look
 from .gallery import gallery, suspects
-from .markup import Markup, element, join, paragraph, text
-from .reading import Run
+from .markup import Markup, element, paragraph, text
+from .reading import Floats, Run
 from .surface import loss_edges, surface
 
 Looks = Mapping[str, Look]
@@ -15,6 +15,11 @@ Looks = Mapping[str, Look]
 _TABLE_CLASSES = 20
 """With more classes the table starts closed."""
 _MOST_CLASSES = 100
+_OPTIMISTIC = (
+    "* Optimistic: the test examples themselves pick this epoch. It is for reference; nothing is chosen by it."
+)
+_VERDICTS = (("better", "beaten by"), ("tie", "tied with"), ("worse", "better than"))
+"""What an arm is to a baseline, and what the baseline is to the arm."""
 
 
 def head(run: Run) -> Markup:
@@ -36,6 +41,8 @@ def outcome(run: Run, looks: Looks) -> Markup:
         means = ", ".join(f"{arm} {100 * s['mean']:.1f} %" for arm, s in summaries.items())
         parts.append(_picture(plots.accuracy_dots(summaries, looks), f"Test accuracy: {means}.", "wide"))
     parts.append(tables.results(run, looks))
+    if any("best_epoch_accuracy" in metrics for metrics in run.part("arms").values()):
+        parts.append(paragraph(_OPTIMISTIC, class_="quiet"))
     parts += _about(run)
     return _section("Results", *parts)
 
@@ -58,12 +65,14 @@ def learning(run: Run, looks: Looks) -> Markup | None:
     curves = {arm: values for arm, values in series.items() if values.shape[1]}
     if not curves:
         return None
-    without = [arm for arm in run.arms if arm not in curves]
-    rest = [f"{_listed(without)} has no curve of its own: it picks an epoch of another one."] if without else []
+    rest = []
+    if run.part("noise").get("requested"):
+        rest.append("A curve that rises and then falls is the mark of a student that learns wrong labels by heart.")
+    if without := [arm for arm in run.arms if arm not in curves]:
+        rest.append(f"Without a curve of their own, because they pick an epoch of another arm: {_listed(without)}.")
     note = paragraph(
         "Accuracy on the test examples after each epoch, the mean over seeds; the first epochs may leave the frame.",
         bands.describe(len(run.seeds)),
-        "A curve that rises and falls again belongs to a student that learned the wrong labels by heart.",
         *rest,
     )
     ends = ", ".join(f"{arm} {100 * float(v[:, -1].mean()):.1f} %" for arm, v in curves.items())
@@ -80,18 +89,19 @@ def curriculum(run: Run, looks: Looks) -> Markup | None:
     note = paragraph(
         "Height and colour are the mean weight that the teacher gave to examples of a certain loss",
         "(logarithmic, easy examples on the left) at a certain time of training.",
-        "A cliff means that an example counts or does not, a ramp that it counts by degrees;",
+        "A cliff means that an example counts or does not, a ramp that it counts by degrees,",
+        "a ragged edge that the threshold moves from batch to batch;",
         "grey and blank means that no example had such a loss then.",
+        "On the surface the end of training is in front, on the map on top.",
         f"Shown is {_first_seed(run)}; all arms share the axes.",
     )
     blocks = []
     for arm, trajectory in arms.items():
         values = surface(trajectory.arrays["weight"], trajectory.arrays["loss"], edges)
         alt = f"{arm}: mean weight by loss and percent of training"
-        pair = [
-            _picture(plots.weight_surface(values), f"{alt}, as a surface."),
-            _picture(plots.weight_map(values), f"{alt}, as a heat map."),
-        ]
+        pair = [_picture(plots.weight_map(values), f"{alt}, as a heat map.")]
+        if len(values.weight) > 1:
+            pair.insert(0, _picture(plots.weight_surface(values), f"{alt}, as a surface."))
         blocks.append(element("div", _arm_heading(arm, looks), element("div", *pair, class_="pair"), class_="block"))
     return _section("The curriculum made plain", note, *blocks)
 
@@ -101,7 +111,7 @@ def separation(run: Run, looks: Looks) -> Markup | None:
     pictures = []
     for arm, trajectory in run.weighing.items():
         right, wrong = trajectory.series("weight_right"), trajectory.series("weight_wrong")
-        if not wrong.shape[1]:
+        if not right.shape[1] or not wrong.shape[1]:
             continue
         alt = f"{arm}: mean weight of right and of wrong labels over training, {_ends(right, wrong)}."
         pictures.append(
@@ -127,12 +137,14 @@ def separation(run: Run, looks: Looks) -> Markup | None:
 def distrust(run: Run, looks: Looks) -> Markup | None:
     """The images with the least weight."""
     classes = run.part("data").get("classes", [])
-    found = {arm: suspects(t, classes) for arm, t in run.weighing.items()}
     blocks = []
-    for arm, images in found.items():
-        if images:
+    for arm, trajectory in run.weighing.items():
+        if images := suspects(trajectory, classes):
             wrong = sum(not suspect.right for suspect in images)
-            line = paragraph(f"{wrong} of these {len(images)} labels are wrong.", class_="quiet")
+            share = 100 * float((trajectory.arrays["given"] != trajectory.arrays["true"]).mean())
+            line = paragraph(
+                f"{wrong} of these {len(images)} labels are wrong; of all labels, {share:.1f} % are.", class_="quiet"
+            )
             blocks.append(element("div", _arm_heading(arm, looks), line, gallery(images)))
     if not blocks:
         return None
@@ -174,8 +186,7 @@ def _picture(address: str, alt: str, class_: str = "plot") -> Markup:
 
 
 def _arm_heading(arm: str, looks: Looks) -> Markup:
-    swatch = element("span", class_="swatch", style=f"background: {looks[arm].colour}")
-    return element("h3", swatch, text(arm))
+    return element("h3", tables.swatch(looks[arm]), text(arm))
 
 
 def _interval_note(run: Run) -> Markup:
@@ -196,24 +207,22 @@ def _about(run: Run) -> list[Markup]:
 
 
 def _in_short(run: Run) -> Markup:
-    """Say for each baseline who is better, equal, worse."""
+    """Say of each baseline by whom it is beaten, and whom it beats."""
     items = []
     found = run.result["comparisons"]
     for base, metric in dict.fromkeys((c["b"], c["metric"]) for c in found):
         here = {c["a"]: tables.verdict(c) for c in found if (c["b"], c["metric"]) == (base, metric)}
         groups = [
-            f"{word}: {_listed(arms)}"
-            for word in ("better", "tie", "worse", "one seed")
-            if (arms := [arm for arm in run.arms if here.get(arm) == word])
+            f"{words} {_listed(arms)}"
+            for verdict, words in _VERDICTS
+            if (arms := [arm for arm in run.arms if here.get(arm) == verdict])
         ]
-        items.append(
-            element("li", text("Against "), element("b", text(base)), text(" ("), text(metric.replace("_", " ")),
-                    text("): "), join([text(group) for group in groups], "; "), text("."))
-        )  # fmt: skip
+        told = "; ".join(groups) or "one seed only, so no verdict"
+        items.append(element("li", element("b", text(base)), text(f" in {metric.replace('_', ' ')}: {told}.")))
     return element("ul", *items)
 
 
-def _ends(right: bands.Floats, wrong: bands.Floats) -> str:
+def _ends(right: Floats, wrong: Floats) -> str:
     return f"at the end {float(right[:, -1].mean()):.2f} and {float(wrong[:, -1].mean()):.2f}"
 
 

@@ -20,12 +20,11 @@ def sentences(run: Run) -> list[str]:
     data, noise = run.part("data"), run.part("noise")
     student = run.part("config").get("student", "student")
     told = []
-    if data:
-        told.append(
-            f"A student ({student}) learns {data['name']}, {len(data['classes'])} classes, "
-            f"from {data['train_rows']:,} examples."
-        )
-    if noise and noise["requested"]:
+    if "name" in data:
+        classes = f", {len(data['classes'])} classes" if data.get("classes") else ""
+        rows = f", from {data['train_rows']:,} examples" if "train_rows" in data else ""
+        told.append(f"A student ({student}) learns {data['name']}{classes}{rows}.")
+    if noise.get("requested") and noise.get("realised"):
         told.append(f"On average {_percent(np.mean(noise['realised']))} of their labels are wrong.")
     told.append(f"{_count(len(run.arms), 'way')} of teaching are compared over {_count(len(run.seeds), 'seed')}.")
     if data.get("test_rows"):
@@ -52,7 +51,7 @@ def fact_rows(run: Run) -> list[tuple[str, str]]:
 
 
 def _data(data: Mapping[str, Any]) -> str:
-    if not data:
+    if "name" not in data:
         return ""
     shape = " × ".join(map(str, data.get("shape", [])))
     return f"{data['name']}, each {shape}" if shape else str(data["name"])
@@ -72,7 +71,7 @@ def _classes(classes: Sequence[str]) -> str:
 
 
 def _noise(noise: Mapping[str, Any]) -> str:
-    if not noise:
+    if not noise.keys() >= {"convention", "requested", "expected", "realised"}:
         return ""
     low, high = min(noise["realised"]), max(noise["realised"])
     realised = _percent(low) if low == high else f"{_percent(low)} to {_percent(high)} by seed"
@@ -111,7 +110,7 @@ def _time(seconds: Mapping[str, float]) -> str:
 
 
 def _percent(share: float | np.floating[Any]) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 def _count(count: int, thing: str) -> str:

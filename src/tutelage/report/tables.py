@@ -32,12 +32,12 @@ class Column:
 
 
 COLUMNS = (
-    Column("accuracy", "Test accuracy", "%, ± 95 % CI", 100.0, 1),
+    Column("accuracy", "Test accuracy", "%", 100.0, 1),
     Column("calibration_error", "Calibration error", "%, lower is better", 100.0, 1),
     Column("weight_right", "Weight, right labels", "mean", digits=2),
     Column("weight_wrong", "Weight, wrong labels", "mean", digits=2),
     Column("auc", "AUC of weights", "1: finds all wrong labels", digits=3),
-    Column("best_epoch_accuracy", "Best test epoch", "%, optimistic: for reference, nothing is chosen by it", 100.0, 1),
+    Column("best_epoch_accuracy", "Best test epoch", "%, optimistic *", 100.0, 1),
 )
 """Known metrics in the order of the table; others follow under their own names."""
 
@@ -78,7 +78,7 @@ def facts(rows: Sequence[tuple[str, str]]) -> Markup:
 def results(run: Run, looks: Mapping[str, Look]) -> Markup:
     """Return the result of each arm, a row an arm."""
     columns = _columns(run)
-    head = [_heading("Arm", ""), *(_heading(c.heading, c.note) for c in columns)]
+    head = [_heading("Arm"), *(_heading(c.heading, c.note) for c in columns)]
     show_epoch = any("epoch" in metrics for metrics in run.part("arms").values())
     if show_epoch:
         head.insert(1, _heading("Epoch", "that counts"))
@@ -97,7 +97,7 @@ def differences(run: Run, looks: Mapping[str, Look]) -> Markup:
     found: Sequence[Comparison] = run.result["comparisons"]
     by_pair = {(c["a"], c["b"], c["metric"]): c for c in found}
     kinds = list(dict.fromkeys((c["b"], c["metric"]) for c in found))
-    head = [_heading("Arm", "")]
+    head = [_heading("Arm")]
     head += [_heading(f"minus {base}", f"{metric.replace('_', ' ')}, {_unit(metric)}") for base, metric in kinds]
     rows = []
     for arm in run.arms:
@@ -111,7 +111,10 @@ def per_class(run: Run, looks: Mapping[str, Look], classes: Sequence[str]) -> Ma
     table: Mapping[str, Mapping[str, Summary]] = run.part("per_class")
     arms = [arm for arm in run.arms if arm in table]
     worst = min((s["mean"] for arm in arms for s in table[arm].values()), default=0.0)
-    head = [_heading("Class", ""), *(_heading(arm, "", looks[arm].colour) for arm in arms)]
+    head = [
+        _heading("Class"),
+        *(element("th", swatch(looks[arm]), text(arm), scope="col", class_="arm") for arm in arms),
+    ]
     rows = []
     for name in classes:
         cells = [_class_cell(table[arm].get(name), worst) for arm in arms]
@@ -180,18 +183,20 @@ def _cell(value: str) -> Markup:
     return element("td", text(value))
 
 
+def swatch(look: Look) -> Markup:
+    """Return a little square in the colour of an arm."""
+    return element("span", class_="swatch", style=f"background: {look.colour}")
+
+
 def _arm(name: str, looks: Mapping[str, Look]) -> Markup:
-    swatch = element("span", class_="swatch", style=f"background: {looks[name].colour}")
-    return element("th", swatch, text(name), scope="row")
+    return element("th", swatch(looks[name]), text(name), scope="row")
 
 
-def _heading(name: str, note: str, colour: str = "") -> Markup:
-    style = {"style": f"color: {colour}"} if colour else {}
+def _heading(name: str, note: str = "") -> Markup:
     under = [element("span", text(note), class_="under")] if note else []
-    return element("th", text(name), *under, scope="col", **style)
+    return element("th", text(name), *under, scope="col")
 
 
 def _table(head: Sequence[Markup], rows: Sequence[Markup]) -> Markup:
     table = element("table", element("thead", element("tr", *head)), element("tbody", *rows))
     return element("div", table, class_="scroll")
-
