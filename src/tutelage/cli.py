@@ -87,7 +87,6 @@ def _show(result: dict[str, Any], folder: Path) -> None:
     from .report import write
 
     _out.print(result_table(result))
-    _out.print("* the best test epoch is optimistic; nothing was chosen by it", style="dim")
     _out.print(f"result: {folder / 'result.json'}", soft_wrap=True)
     _out.print(f"report: {write(folder)}", soft_wrap=True)
 

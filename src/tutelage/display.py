@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -51,11 +52,9 @@ class Bars:
             self._progress.update(self._task, advance=1, accuracy=f"test {accuracy:.3f}")
 
 
-def _interval(summary: Mapping[str, Any] | None, digits: int = 3) -> str:
-    if summary is None:
-        return ""
-    text = f"{summary['mean']:.{digits}f}"
-    return text if summary["ci95"] is None else f"{text} ±{summary['ci95']:.{digits}f}"
+def _percent(summary: Mapping[str, Any]) -> str:
+    text = f"{100 * summary['mean']:.1f}"
+    return text if summary["ci95"] is None else f"{text} ±{100 * summary['ci95']:.1f}"
 
 
 def _mean(summary: Mapping[str, Any] | None) -> str:
@@ -63,16 +62,16 @@ def _mean(summary: Mapping[str, Any] | None) -> str:
 
 
 def _difference(comparison: Mapping[str, Any] | None) -> str:
-    """A paired difference; one whose interval contains 0 is a tie."""
+    """A paired difference in percentage points; grey with "=" if its interval contains 0: a tie."""
     if comparison is None:
         return ""
-    mean, width = comparison["mean_difference"], comparison["ci95"]
-    text = f"{mean:+.3f}" + ("" if width is None else f" ±{width:.3f}")
+    mean, width = 100 * comparison["mean_difference"], comparison["ci95"]
     if width is None:
-        return text
-    if abs(mean) <= width:
-        return f"[dim]{text} tie[/dim]"
-    return f"[green]{text}[/green]" if mean > 0 else f"[red]{text}[/red]"
+        return f"{mean:+.1f}"
+    text = f"{mean:+.1f} ±{100 * width:.1f}"
+    if abs(mean) <= 100 * width:
+        return f"[dim]{text}=[/dim]"
+    return f"[green]{text}[/green] " if mean > 0 else f"[red]{text}[/red] "
 
 
 def result_table(result: Mapping[str, Any]) -> Table:
@@ -80,30 +79,24 @@ def result_table(result: Mapping[str, Any]) -> Table:
     data, noise = result["data"], result["noise"]
     realised = sum(noise["realised"]) / len(noise["realised"])
     title = (
-        f"{data['name']}: {data['train_rows']:,} training rows, {100 * realised:.1f} % of their labels wrong, "
+        f"{data['name']}: {data['train_rows']:,} training rows, {100 * realised:.1f} % wrong labels, "
         f"{data['test_rows']:,} test rows, {len(result['seeds'])} seeds"
     )
+    caption = "test accuracy in %, ± 95 % interval; paired differences, = where a tie; weights of right/wrong labels"
     comparisons = {(c["a"], c["b"]): c for c in result["comparisons"]}
     baselines = list(dict.fromkeys(c["b"] for c in result["comparisons"]))
-    table = Table(title=title, caption="test accuracy at the last epoch; ± 95 % interval; differences are paired")
-    table.add_column("teacher", style="bold")
-    table.add_column("accuracy", justify="right")
-    table.add_column("best epoch*", justify="right", style="dim")
+    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("teacher", style="bold", no_wrap=True)
+    table.add_column("accuracy", justify="right", no_wrap=True)
     for name in baselines:
-        table.add_column(f"minus {name}", justify="right")
-    table.add_column("weight right/wrong", justify="right")
-    table.add_column("AUC", justify="right")
-    for name, arm in result["arms"].items():
+        table.add_column("− " + name.replace("-", "\n"), justify="right", no_wrap=True)
+    table.add_column("weights", justify="right", no_wrap=True)
+    table.add_column("AUC", justify="right", no_wrap=True)
+    for name in result["order"]:
+        arm = result["arms"][name]
+        weights = f"{_mean(arm['weight_right'])}/{_mean(arm['weight_wrong'])}" if "weight_wrong" in arm else ""
         differences = [_difference(comparisons.get((name, base))) for base in baselines]
-        weights = f"{_mean(arm.get('weight_right'))} / {_mean(arm.get('weight_wrong'))}"
-        table.add_row(
-            name,
-            _interval(arm["accuracy"]),
-            _mean(arm["best_epoch_accuracy"]),
-            *differences,
-            weights if "weight_wrong" in arm else "",
-            _mean(arm.get("auc")),
-        )
+        table.add_row(name, _percent(arm["accuracy"]), *differences, weights, _mean(arm.get("auc")))
     return table
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .errors import ConfigError
+from .schedules import check_rate
 
 Params: TypeAlias = dict[str, Tensor]
 Gradients: TypeAlias = Mapping[str, Tensor | None]
@@ -114,9 +115,9 @@ def _rate(lr: Rate, step: int) -> Scalar:
     return lr if isinstance(lr, (int, float)) else lr(step)
 
 
-def _check_rate(lr: Rate) -> None:
-    if isinstance(lr, (int, float)) and not (math.isfinite(lr) and lr >= 0):
-        raise ConfigError(f"learning rate is {lr}; it must be finite and at least 0.")
+def _check(lr: Rate) -> None:
+    if isinstance(lr, (int, float)):
+        check_rate(lr)
 
 
 def _minus(p: Tensor, scale: Scalar, direction: Tensor) -> Tensor:
@@ -127,7 +128,11 @@ def _minus(p: Tensor, scale: Scalar, direction: Tensor) -> Tensor:
 
 
 def _plus_decay(gradient: Tensor, p: Tensor, coefficient: Scalar | None) -> Tensor:
-    return gradient if coefficient is None else _minus(gradient, -coefficient, p)
+    if coefficient is None:
+        return gradient
+    if isinstance(coefficient, Tensor):
+        return torch.addcmul(gradient, p, coefficient)
+    return torch.add(gradient, p, alpha=coefficient)
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,7 @@ class SGD(Rule):
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        _check_rate(self.lr)
+        _check(self.lr)
         if self.nesterov and (not self._has_momentum or self.dampening != 0):
             raise ConfigError("SGD: nesterov=True needs momentum > 0 and dampening 0.")
 
@@ -279,7 +284,7 @@ class Adam(Rule):
     weight_decay: float | Tensor | Decay = 0.0
 
     def __post_init__(self) -> None:
-        _check_rate(self.lr)
+        _check(self.lr)
 
     @property
     def decay(self) -> Decay:
@@ -325,7 +330,7 @@ class AdamW(Rule):
     weight_decay: float | Tensor | Decay = 1e-2
 
     def __post_init__(self) -> None:
-        _check_rate(self.lr)
+        _check(self.lr)
 
     @property
     def decay(self) -> Decay:

@@ -4,6 +4,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .errors import ConfigError
+
+
+def check_rate(lr: float) -> None:
+    """Refuse a learning rate that is negative or not finite.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    if not (math.isfinite(lr) and lr >= 0):
+        raise ConfigError(f"learning rate is {lr}; it must be finite and at least 0.")
+
 
 @dataclass(frozen=True)
 class StepDecay:
@@ -12,6 +24,9 @@ class StepDecay:
     lr: float
     at: tuple[int, ...]
     factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_rate(self.lr)
 
     def __call__(self, step: int) -> float:
         """Return the rate of a step, counted from 0."""
@@ -26,6 +41,9 @@ class Cosine:
     steps: int
     final: float = 0.0
 
+    def __post_init__(self) -> None:
+        check_rate(self.lr)
+
     def __call__(self, step: int) -> float:
         """Return the rate of a step, counted from 0."""
         share = min(step / self.steps, 1.0)
@@ -39,6 +57,9 @@ class Exponential:
     lr: float
     factor: float
     every: int = 1
+
+    def __post_init__(self) -> None:
+        check_rate(self.lr)
 
     def __call__(self, step: int) -> float:
         """Return the rate of a step, counted from 0."""

@@ -90,7 +90,7 @@ def check_finite(student: Student) -> None:
     for name, tensor in student.state_dict().items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise NotFiniteError(
-                f"{name} is not finite after step {student.step - 1} (learning rate {float(student.lr):g}); "
+                f"{name} is not finite after {student.step} steps (learning rate {float(student.lr):g}); "
                 "lower the learning rate, or look for bad values in the data."
             )
 

@@ -40,8 +40,14 @@ def test_an_exploding_rate_stops_training():
     batch = Batch(1e3 * small.x, small.y, small.index)
     with pytest.raises(NotFiniteError, match=r"step \d+ \(teacher Uniform, learning rate 1e\+38\)"):
         list(train(student, Uniform(), [batch] * 50))
-    with pytest.raises(NotFiniteError, match="is not finite after step"):
-        check_finite(student)
+
+
+def test_a_student_with_bad_parameters_is_not_kept():
+    student = Student(tiny_net(), SGD(0.1))
+    check_finite(student)
+    bad = {n: torch.full_like(p, math.inf) for n, p in student.params.items()}
+    with pytest.raises(NotFiniteError, match=r"params\.0\.weight is not finite after 0 steps"):
+        check_finite(student.at(bad))
 
 
 def test_the_guard_names_the_first_bad_step_even_when_it_looks_late():

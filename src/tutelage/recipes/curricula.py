@@ -8,6 +8,7 @@ Source: the comparison of Jiang et al., "MentorNet: learning data-driven curricu
 corrupted labels", ICML 2018, section 5, without MentorNet itself, in a size for two cores.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -122,6 +123,11 @@ ARMS: Mapping[str, tuple[Arm, str]] = {
 
 BASELINES = ("uniform", "trusted-only", "early-stopping")
 """What every arm is compared with, if they are in the run."""
+
+
+def about(name: str) -> str:
+    """Return a line about an arm."""
+    return ARMS[name][1] or (inspect.getdoc(CATALOGUE[name]) or "").split("\n", 1)[0]
 
 
 def check(config: Config) -> tuple[str, ...]:
@@ -364,6 +370,8 @@ def _result(plan: _Plan, outcomes: Mapping[str, Outcome], environment: Mapping[s
             "batch_size": plan.training.batch_size,
             "stacked": {name: outcome.stacked for name, outcome in outcomes.items()},
         },
+        "order": list(plan.names),
+        "about": {name: about(name) for name in plan.names},
         "arms": {arm: {metric: summary(v) for metric, v in metrics.items()} for arm, metrics in values.items()},
         "per_class": {name: per_class_summary(records, first.source.classes) for name, records in picked.items()},
         "comparisons": [
