@@ -2,9 +2,9 @@
 
     python benchmarks/step.py [--rounds 9] [--json benchmarks/results/step-DEVICE.json]
 
-All variants of a row take turns in one process, on the same batches of real data (digits; CIFAR-10 if it is found in the
-folder of TUTELAGE_DATA or beside the project, else noise of the same shape); a ratio is the median over rounds. Memory is
-the peak of a process of its own for each variant.
+All variants of a row take turns in one process, on the same batches of real data (digits; CIFAR-10 if it is found in
+the folder of TUTELAGE_DATA or beside the project, else noise of the same shape); a ratio is the median over rounds.
+Memory is the peak of a process of its own for each variant.
 """
 
 import argparse
@@ -136,12 +136,13 @@ def speed(rounds, device):
         data = batches(NETS[name][1], 10, device)
         few = min(rounds, 5) if name == "resnet20" and device.type == "cpu" else rounds
         rounds, kept = few, rounds
-        loops = {"plain PyTorch": plain_loop(name, endless(data), device), "ours": our_loop(name, endless(data), device)}
+        loops = {
+            "plain PyTorch": plain_loop(name, endless(data), device),
+            "ours": our_loop(name, endless(data), device),
+        }
         compare(name, loops, "plain PyTorch", steps, 0.95)
         loops = {"uniform": our_loop(name, endless(data), device)}
-        loops |= {
-            n: our_loop(name, endless(data), device, make()) for n, make in CATALOGUE.items() if n != "uniform"
-        }
+        loops |= {n: our_loop(name, endless(data), device, make()) for n, make in CATALOGUE.items() if n != "uniform"}
         compare(name, loops, "uniform", steps, 0.95 if name == "resnet20" else 0.85)
         rounds = kept
     for name in ("small mlp", "mlp"):
@@ -203,10 +204,14 @@ def main():
     table = Table("comparison", "speed ratio", "target", "", "base ms", "ms", title="training step, batch 128")
     speeds = speed(options.rounds, device)
     for title, ratio, target, base, ms in speeds:
-        table.add_row(title, f"{ratio:.2f}", f">= {target}", "ok" if ratio >= target else "MISSED", f"{base:.2f}", f"{ms:.2f}")
+        table.add_row(
+            title, f"{ratio:.2f}", f">= {target}", "ok" if ratio >= target else "MISSED", f"{base:.2f}", f"{ms:.2f}"
+        )
     memories = memory(device)
     for title, ratio, plain, ours in memories:
-        table.add_row(title, f"{ratio:.2f}", "<= 1.1", "ok" if ratio <= 1.1 else "MISSED", f"{plain:.0f} MiB", f"{ours:.0f} MiB")
+        table.add_row(
+            title, f"{ratio:.2f}", "<= 1.1", "ok" if ratio <= 1.1 else "MISSED", f"{plain:.0f} MiB", f"{ours:.0f} MiB"
+        )
     Console(width=110).print(table)
     if options.json:
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)

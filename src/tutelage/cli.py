@@ -18,7 +18,9 @@ from .recipes import RECIPES, curricula
 from .runs import RunFolder
 from .teachers import CATALOGUE
 
-app = App(name="tutelage", version=__version__, help="Machine teaching: teachers that choose what a student learns from.")
+app = App(
+    name="tutelage", version=__version__, help="Machine teaching: teachers that choose what a student learns from."
+)
 run_app = App(name="run", help="Run a recipe: compare teachers over paired seeds, and write a report.")
 app.command(run_app)
 

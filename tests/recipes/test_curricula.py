@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_stacked_seeds_give_the_same_result(tmp_path):
     for arm in together["arms"]:
         a = json.loads((tmp_path / "a" / "arms" / f"{arm}.json").read_text())["records"]
         b = json.loads((tmp_path / "b" / "arms" / f"{arm}.json").read_text())["records"]
-        for x, y in zip(sum(a, []), sum(b, [])):
+        for x, y in zip(chain(*a), chain(*b)):
             assert x["loss"] == pytest.approx(y["loss"], abs=1e-5)
             assert x["accuracy"] == pytest.approx(y["accuracy"], abs=2 / 539)
 
@@ -155,7 +156,7 @@ def test_dropout_is_read(text):
 
 @pytest.mark.parametrize("text", ["0.5x17,0.05", "half", "0.5x"])
 def test_dropout_that_cannot_be_read(text):
-    with pytest.raises(ConfigError, match="is not of the form 0.5x17,0.05x83"):
+    with pytest.raises(ConfigError, match=r"is not of the form 0\.5x17,0\.05x83"):
         parse_dropout(text)
 
 
@@ -166,7 +167,9 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(tmp_path, monk
 
     look = training._check
     monkeypatch.setattr(training, "_check", lambda n, t, lr, loss: look(n, t, lr, float("nan") if n == 30 else loss))
-    message = r"uniform: the loss is nan at step 30 \(teacher Uniform, learning rate 0.0001\).*the last good checkpoint is kept"
+    message = (
+        r"uniform: the loss is nan at step 30 \(teacher Uniform, learning rate 0.0001\).*last good checkpoint is kept"
+    )
     with pytest.raises(NotFiniteError, match=message):
         run(Config(**options), out)
     saved = RunFolder.open(out).load()
@@ -285,7 +288,7 @@ def test_list_names_all(capsys):
 
 
 def test_a_finished_run_can_be_resumed_and_reported(finished, capsys):
-    result, out = finished
+    _, out = finished
     before = (out / "result.json").read_bytes()
     assert main(["resume", str(out)]) == 0
     assert (out / "result.json").read_bytes() == before

@@ -1,0 +1,72 @@
+"""What the documents say is run: code blocks, commands, the list of continuous integration."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tutelage.cli import app
+from tutelage.recipes.curricula import Config
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def blocks(path, language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / path).read_text(), re.DOTALL)
+
+
+def test_the_example_of_the_readme_runs(capsys):
+    (code,) = blocks("README.md", "python")
+    names = {}
+    exec(code.replace("900", "120"), names)
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert names["net"] is names["student"].architecture
+
+
+def test_the_teacher_of_the_docs_keeps_the_laws():
+    exec(blocks("docs/teachers.md", "python")[0], {"__name__": "docs"})
+
+
+def test_the_data_of_the_docs_runs(real_data, monkeypatch):
+    monkeypatch.setenv("TUTELAGE_DATA", str(real_data))
+    (code,) = blocks("docs/data.md", "python")
+    names = {}
+    exec(code.replace("3900", "3"), names)
+    assert names["batch"].x.shape == (128, 3, 32, 32)
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/curricula.md"])
+def test_commands_parse(path):
+    for block in blocks(path, "sh"):
+        for line in block.splitlines():
+            call = line.split("&&")[-1].strip().removeprefix(".venv/bin/")
+            if call.startswith("tutelage "):
+                arguments = shlex.split(call)[1:]
+                app.parse_args([a for a in arguments if a not in ("--config", "mine.toml")], exit_on_error=False)
+
+
+def test_the_configuration_file_of_the_docs():
+    import tomllib
+
+    (text,) = blocks("docs/curricula.md", "toml")
+    Config(**tomllib.loads(text))
+
+
+def test_continuous_integration_runs_the_second_command_of_the_readme():
+    commands = [line for block in blocks("README.md", "sh") for line in block.splitlines() if "pip install" in line]
+    assert len(commands) == 2
+    assert commands[1].endswith("-m pytest")
+    assert "README.md" in (ROOT / ".ci" / "run").read_text()
+    for command in commands:
+        assert "-c constraints.txt" in command
+
+
+def test_every_option_is_described():
+    import ast
+
+    tree = ast.parse((ROOT / "src/tutelage/recipes/curricula.py").read_text())
+    (body,) = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config"]
+    fields = [i for i, node in enumerate(body) if isinstance(node, ast.AnnAssign)]
+    assert all(isinstance(body[i + 1], ast.Expr) for i in fields)
+    assert len(fields) == len(Config.__dataclass_fields__)
