@@ -101,9 +101,9 @@ def mixture(loss: Tensor, lam1: float | Tensor, lam2: float) -> Tensor:
 def percentile(losses: Tensor, p: float, interpolation: Interpolation = "linear") -> Tensor:
     """Return the p-quantile of the losses (N,), p in [0, 1], as ``numpy.quantile`` does; a scalar."""
     ordered = losses.sort().values
-    position = p * (len(ordered) - 1)
+    position = p * (len(losses) - 1)
     if interpolation == "nearest":
         return ordered[round(position)]
     low = int(position)
-    high = min(low + 1, len(ordered) - 1)
-    return torch.lerp(ordered[low], ordered[high], position - low)
+    share = position - low
+    return ordered[low] if share == 0 else torch.lerp(ordered[low], ordered[low + 1], share)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .errors import ConfigError
-from .randomness import hashed_tensor, real_tensor
+from .randomness import hashed_tensor, real_tensor, smallest
 
 DropoutMode: TypeAlias = Literal["random", "actual", "binary"]
 
@@ -46,8 +46,8 @@ def kept(weight: Tensor, index: Tensor, rate: float, mode: DropoutMode, key: int
         key: of the counter-based draw.
     """
     k = rows_left(len(weight), rate)
-    u = real_tensor(hashed_tensor(key, index))
-    keys = u if mode == "random" else -torch.log(u + 2.0**-25) / (weight.double() + 1e-5)
-    mask = torch.zeros_like(weight, dtype=torch.bool)
-    mask[keys.argsort(stable=True)[:k]] = True
-    return mask
+    if mode == "random":
+        return smallest(key, index, k)
+    keys = -torch.log(real_tensor(hashed_tensor(key, index)) + 2.0**-25) / (weight.double() + 1e-5)
+    mask = torch.zeros(len(weight), dtype=torch.bool, device=weight.device)
+    return mask.index_fill_(0, keys.argsort(stable=True)[:k], True)

@@ -85,7 +85,14 @@ class Lesson:
         Raises:
             ShapeError: if ``loss`` returns another shape.
         """
-        losses = self.loss(logits, self.target)
+        return self.checked(self.loss(logits, self.target))
+
+    def checked(self, losses: Tensor) -> Tensor:
+        """Return the losses as they are, if there is one a row.
+
+        Raises:
+            ShapeError: otherwise.
+        """
         if losses.shape != self.weight.shape:
             name = getattr(self.loss, "__name__", type(self.loss).__name__)
             raise ShapeError(

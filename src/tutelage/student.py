@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .errors import CheckpointError, ShapeError
 from .functional import FunctionalNet
-from .lesson import Lesson
+from .lesson import Lesson, Loss
 from .randomness import counter, seeded, stream
 from .rules import Gradients, Params, Rule, RuleState, Scalar
 
@@ -62,6 +62,7 @@ class Student:
         self._buffers = {n: b.detach().clone() for n, b in net.named_buffers()}
         self._state = rule.init(self._params)
         self._last: Forward | None = None
+        self._losses: tuple[Forward, Any, Loss, Tensor] | None = None
         self._is_view = False
         self.last_linear = next((m for m in reversed(list(net.modules())) if isinstance(m, nn.Linear)), None)
 
@@ -121,6 +122,25 @@ class Student:
         """
         return self._forward(x, training).logits
 
+    def losses(self, x: Tensor, target: Any, loss: Loss) -> Tensor:
+        """Return the per-example losses (N,) of the training pass, differentiable in the parameters.
+
+        They are kept like the pass itself: a lesson with the same ``x``, ``target`` and ``loss`` does not compute them
+        again. A teacher that weighs by them detaches them.
+
+        Args:
+            x: inputs (N, ...).
+            target: what ``loss`` takes as its second argument.
+            loss: (logits (N, ..., C), target) -> (N,).
+        """
+        forward = self._forward(x, training=True)
+        kept = self._losses
+        if kept is None or kept[0] is not forward or kept[1] is not target or kept[2] is not loss:
+            with torch.enable_grad():
+                kept = (forward, target, loss, loss(forward.logits, target))
+            self._losses = kept
+        return kept[3]
+
     def features(self, x: Tensor, *, training: bool = True) -> Tensor:
         """Return the input of the network's last linear layer, (N, d), from the same pass as ``logits``.
 
@@ -161,7 +181,7 @@ class Student:
         self._params = {n: p.detach().requires_grad_() for n, p in params.items()}
         self._state = state
         self._buffers = forward.buffers
-        self._last = None
+        self._last = self._losses = None
         losses = losses.detach()
         return {"loss": torch.dot(lesson.weight.detach(), losses) / len(lesson), "losses": losses}
 
@@ -229,11 +249,11 @@ class Student:
         self._state = RuleState(int(state["step"]), slots)
         self.seed = int(state["seed"])
         self._key = stream(self.seed, "student")
-        self._last = None
+        self._last = self._losses = None
 
     def _view(self, **changes: Any) -> "Student":
         view = copy.copy(self)
-        view._last = None
+        view._last = view._losses = None
         view._is_view = True
         view.__dict__.update(changes)
         return view
@@ -244,8 +264,12 @@ class Student:
         if not forward.own:
             with torch.enable_grad():
                 forward = self._run(lesson.x, training=True)
-        with torch.enable_grad():
-            losses = lesson.losses(forward.logits)
+        kept = self._losses
+        if kept is not None and kept[0] is forward and kept[1] is lesson.target and kept[2] is lesson.loss:
+            losses = lesson.checked(kept[3])
+        else:
+            with torch.enable_grad():
+                losses = lesson.losses(forward.logits)
         with torch.set_grad_enabled(create_graph):
             cotangents = lesson.weight / len(lesson)
             gradients = self._gradients(losses, cotangents, create_graph)

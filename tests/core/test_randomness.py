@@ -4,6 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.randomness import (
+    _hashed_by_torch,
+    _smallest_by_torch,
     counter,
     hashed,
     hashed_tensor,
@@ -13,6 +15,7 @@ from tutelage.randomness import (
     real,
     real_tensor,
     seeded,
+    smallest,
     stream,
 )
 
@@ -32,12 +35,23 @@ def test_golden_values():
 @given(st.integers(0, 2**64 - 1), st.integers(1, 2**32 - 1))
 def test_numpy_and_torch_give_equal_bits(key, n):
     index = np.array([0, 1, 2, 1000, 2**40], dtype=np.int64)
-    ours, theirs = hashed(key, index), hashed_tensor(key, torch.from_numpy(index))
+    ours, theirs = hashed(key, index), _hashed_by_torch(key, torch.from_numpy(index))
+    assert torch.equal(hashed_tensor(key, torch.from_numpy(index)), theirs)
     assert (theirs.numpy().view(np.uint64) == ours).all()
     assert (real_tensor(theirs).numpy() == real(ours)).all()
     assert (integer_tensor(theirs, n).numpy() == integer(ours, n)).all()
     assert ((real(ours) >= 0) & (real(ours) < 1)).all()
     assert ((integer(ours, n) >= 0) & (integer(ours, n) < n)).all()
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 9))
+def test_the_smallest_draws(key, k):
+    index = torch.tensor([5, 900, 2, 5, 77, 31, 4, 8, 1])
+    draws = hashed(key, index.numpy()).tolist()
+    needed = sorted(range(9), key=lambda i: (draws[i], i))[:k]
+    mask = smallest(key, index, k)
+    assert set(mask.nonzero().flatten().tolist()) == set(needed)
+    assert torch.equal(_smallest_by_torch(key, index, k), mask)
 
 
 def test_keys_may_be_arrays():

@@ -30,7 +30,6 @@ def test_threshold_is_a_moving_percentile(correct, p):
         lesson = teacher.teach(batch, pupil)
         needed = moving / (1 - 0.5**t) if correct else moving
         assert float(lesson.notes["threshold"]) == pytest.approx(needed, rel=1e-6)
-        assert torch.allclose(lesson.notes["excess"], lesson.notes["loss"] - lesson.notes["threshold"])
         teacher.learn(lesson, pupil, None)
     assert int(teacher.updates) == 11
 

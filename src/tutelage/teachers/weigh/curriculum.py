@@ -84,21 +84,22 @@ class Curriculum(Teacher):
 
     @torch.no_grad()
     def teach(self, batch: Batch, student: Student) -> Lesson:
-        """Return the batch with its given labels, weighted; notes: loss, threshold, excess, percent, weight, kept."""
+        """Return the batch with its given labels, weighted; notes: loss, threshold, percent, percentile, weight, kept."""
         e = percent(batch.progress)
-        losses = self.loss(student.logits(batch.x).detach(), batch.y)
-        moving = self.decay * self.threshold + (1.0 - self.decay) * curricula.percentile(
-            losses, self.percentiles[e], self.interpolation
-        )
+        losses = student.losses(batch.x, batch.y, self.loss).detach()
+        level = curricula.percentile(losses, self.percentiles[e], self.interpolation)
+        moving = torch.lerp(level.double(), self.threshold, self.decay)
         threshold = moving / (1.0 - self.decay ** (self.updates + 1)) if self.bias_correction else moving
-        before = torch.ones_like(losses) if e < self.burn_in else self.v(losses, threshold, batch.progress)
-        if self.keep_positive and e >= self.burn_in:
-            before = torch.where(batch.y > 0, torch.ones_like(before), before)
+        if e < self.burn_in:
+            before = torch.ones_like(losses)
+        else:
+            before = self.v(losses, threshold, batch.progress)
+            if self.keep_positive:
+                before = before.masked_fill(batch.y > 0, 1.0)
         notes: dict[str, Any] = {
             "loss": losses,
             "threshold": threshold,
             "moving_percentile": moving,
-            "excess": losses - threshold,
             "percent": e,
             "percentile": self.percentiles[e],
             "weight": before,
@@ -126,7 +127,7 @@ class Curriculum(Teacher):
         key = counter(stream(student.seed, "example dropout"), student.step)
         mask = kept(weight, batch.index, rate, self.mode, key)
         notes["kept"] = mask
-        return torch.where(mask, torch.ones_like(weight) if self.mode == "binary" else weight, 0.0)
+        return mask.to(weight.dtype) if self.mode == "binary" else weight * mask
 
 
 def _check(levels: Sequence[float], decay: float, burn_in: int, dropout: Sequence[tuple[float, int]] | None) -> None:
