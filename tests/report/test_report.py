@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from run_folder import build, result
 
 from tutelage.errors import CheckpointError
 from tutelage.report import write
+
+from .run_folder import build, result
 
 MakeRun = Callable[..., Path]
 

@@ -84,7 +84,7 @@ class Curriculum(Teacher):
 
     @torch.no_grad()
     def teach(self, batch: Batch, student: Student) -> Lesson:
-        """Return the batch with its given labels, weighted; notes: loss, threshold, percent, percentile, weight, kept."""
+        """Return the batch with its given labels, weighted; the notes say how."""
         e = percent(batch.progress)
         losses = student.losses(batch.x, batch.y, self.loss).detach()
         level = curricula.percentile(losses, self.percentiles[e], self.interpolation)
