@@ -53,7 +53,8 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[st
     Raises:
         CheckpointError: if the file cannot be written; the previous one is kept.
     """
-    header = {"format": str(FORMAT), "facts": json.dumps(facts, sort_keys=True)}
+    # one entry: safetensors writes several in an order that changes from process to process
+    header = {"tutelage": json.dumps({"format": FORMAT, "facts": facts}, sort_keys=True)}
     separate = {n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}
     write_atomically(path, save(separate, header))
 
@@ -68,12 +69,13 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"{path} does not exist.")
     try:
         with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            version = header.get("format")
-            if version != str(FORMAT):
-                raise CheckpointError(f"{path} has checkpoint format {version}, but this version reads {FORMAT}.")
+            header = json.loads((file.metadata() or {})["tutelage"])
+            if header["format"] != FORMAT:
+                raise CheckpointError(
+                    f"{path} has checkpoint format {header['format']}, but this version reads {FORMAT}."
+                )
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(header["facts"])
+            return tensors, header["facts"]
     except (SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error}.") from error
 
