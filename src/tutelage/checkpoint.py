@@ -4,6 +4,8 @@ The file holds tensors by name, and in its header a JSON text with everything el
 flushed to the disk and renamed over it, so that a full disk or a killed process leaves the previous one readable.
 """
 
+import contextlib
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -35,11 +37,12 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
-        kept = "; the previous one is kept" if path.exists() else ""
-        raise CheckpointError(
-            f"cannot write {path}: {error.strerror or error}{kept}; free some space or choose another folder."
-        ) from error
+        kept = ""
+        with contextlib.suppress(OSError):
+            kept = "; the previous one is kept" if path.is_file() else ""
+            beside.unlink()
+        fix = "free some space" if error.errno == errno.ENOSPC else "choose another folder"
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}{kept}; {fix}.") from error
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -63,7 +66,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what ``save_checkpoint`` wrote: tensors on the CPU, and facts.
 
     Raises:
-        CheckpointError: if there is no such file, it is damaged, or of another version.
+        CheckpointError: if there is no such file, it is cut or not readable, or of another version.
     """
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist.")
@@ -76,7 +79,9 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 )
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, header["facts"]
-    except (SafetensorError, KeyError, ValueError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged: {error}.") from error
 
 

@@ -2,7 +2,8 @@
 
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from rich.markup import escape
 
 from . import __version__
 from .display import Bars, catalogue_table, described, result_table
-from .errors import ConfigError, TutelageError, unknown
+from .errors import CheckpointError, ConfigError, TutelageError, unknown
 from .recipes import RECIPES, curricula
 from .runs import RunFolder
 from .teachers import CATALOGUE
@@ -39,7 +40,7 @@ def run_curricula(
 ) -> None:
     """A student on badly labelled data, with and without teachers that weigh its examples."""
     folder = out or RunFolder.free("curricula")
-    with Bars(_out) as bars:
+    with _way_back(folder), Bars(_out) as bars:
         result = curricula.run(options, folder, bars)
     _show(result, folder)
 
@@ -54,8 +55,10 @@ def resume(folder: Path, /) -> None:
         The run folder.
     """
     opened = RunFolder.open(folder)
-    recipe = RECIPES[opened.read("config.json")["recipe"]]
-    with Bars(_out) as bars:
+    if opened.recipe not in RECIPES:
+        raise CheckpointError(f"{folder}: {unknown('recipe', opened.recipe, RECIPES)}")
+    recipe = RECIPES[opened.recipe]
+    with _way_back(folder), Bars(_out) as bars:
         result = recipe.resume(opened, bars)
     _show(result, folder)
 
@@ -83,6 +86,24 @@ def list_all() -> None:
     others = {name: (text, "") for name, (_, text) in curricula.ARMS.items() if name not in CATALOGUE}
     _out.print(catalogue_table("Further arms of the recipes", others))
     _out.print(catalogue_table("Recipes", {name: described(module) for name, module in RECIPES.items()}))
+
+
+class _Stopped(TutelageError):
+    """The user stopped a run."""
+
+
+@contextmanager
+def _way_back(folder: Path) -> Iterator[None]:
+    """Say how to go on if a run is stopped or cannot write."""
+    try:
+        yield
+    except (KeyboardInterrupt, CheckpointError) as error:
+        on = f"go on with: tutelage resume {folder}" if (folder / "config.json").is_file() else "nothing was written"
+        if isinstance(error, KeyboardInterrupt):
+            raise _Stopped(f"stopped; {on}") from None
+        raise CheckpointError(
+            f"{error} Then {on}" if "resume" in on and "resume" not in str(error) else str(error)
+        ) from error
 
 
 def _show(result: dict[str, Any], folder: Path) -> None:
@@ -131,12 +152,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         app.config = _file_options(given)
         app(given, exit_on_error=False, print_error=False, result_action="return_none")
+    except _Stopped as error:
+        _fail(str(error))
+        return 130
     except TutelageError as error:
         return _fail(str(error))
     except CycloptsError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        _fail("stopped; go on with: tutelage resume FOLDER")
+        _fail("stopped")
         return 130
     return 0
 

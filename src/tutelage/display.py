@@ -36,7 +36,8 @@ class Bars:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Stop to draw."""
-        self._progress.stop()
+        if self._task is not None:
+            self._progress.stop()
 
     def start(self, name: str, steps: int, done: int) -> None:
         """A trajectory begins, or goes on after ``done`` steps."""
@@ -58,7 +59,7 @@ def _percent(summary: Mapping[str, Any]) -> str:
 
 
 def _mean(summary: Mapping[str, Any] | None) -> str:
-    return "" if summary is None else f"{summary['mean']:.2f}"
+    return "" if summary is None else f"{summary['mean']:.2f}".removeprefix("0") if summary["mean"] < 0.995 else "1.0"
 
 
 def _difference(comparison: Mapping[str, Any] | None) -> str:

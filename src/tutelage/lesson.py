@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from .errors import ShapeError
+from .errors import ConfigError, ShapeError
 
 Loss: TypeAlias = Callable[[Tensor, Any], Tensor]
 """Per-example loss: (logits (N, ..., C), target) -> (N,), never reduced over examples."""
@@ -20,14 +20,21 @@ class Batch:
     Attributes:
         x: inputs, shape (N, ...).
         y: given labels, shape (N,), possibly wrong.
-        index: int64 positions in the full data set, shape (N,); -1 marks padding.
+        index: int64 positions in the full data set, shape (N,).
         progress: share of training that lies behind, in [0, 1).
+
+    Raises:
+        ConfigError: for a progress outside [0, 1).
     """
 
     x: Tensor
     y: Tensor
     index: Tensor
     progress: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.progress < 1:
+            raise ConfigError(f"Batch.progress is {self.progress}; it is step / steps and must be in [0, 1).")
 
     def __len__(self) -> int:
         return self.x.shape[0]

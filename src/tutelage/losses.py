@@ -35,6 +35,8 @@ def cross_entropy(logits: Tensor, target: Tensor, *, label_smoothing: float = 0.
             f"cross_entropy: target has shape {tuple(target.shape)}, but needs {tuple(logits.shape[:-1])}, "
             "one class id per row of the logits."
         )
+    if not target.is_floating_point():
+        target = target.long()
     classes_second = logits if logits.ndim == 2 else logits.movedim(-1, 1)
     if target.is_floating_point() and target.ndim > 2:
         target = target.movedim(-1, 1)
@@ -92,4 +94,4 @@ def distillation(logits: Tensor, target: Tensor, *, temperature: float = 1.0) ->
         )
     soft = torch.log_softmax(target / temperature, -1)
     divergence = (soft.exp() * (soft - torch.log_softmax(logits / temperature, -1))).sum(-1)
-    return _per_row(divergence * temperature**2)
+    return _per_row(divergence.clamp_min(0.0) * temperature**2)

@@ -24,10 +24,17 @@ Rate: TypeAlias = Scalar | Callable[[int], Scalar]
 
 
 class RuleState(NamedTuple):
-    """What a rule remembers: the number of steps taken, and named tensors for each parameter."""
+    """What a rule remembers.
+
+    Attributes:
+        step: number of steps taken.
+        slots: named tensors for each parameter.
+        skipped: for parameters that had no gradient at some steps, at how many: torch counts steps by parameter.
+    """
 
     step: int
     slots: Mapping[str, Mapping[str, Tensor]]
+    skipped: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,8 @@ class Decay:
     scaled: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.amount, (int, float)) and self.amount < 0:
-            raise ConfigError(f"weight decay is {self.amount}; it must be at least 0.")
+        if isinstance(self.amount, (int, float)) and not (math.isfinite(self.amount) and self.amount >= 0):
+            raise ConfigError(f"weight decay is {self.amount}; it must be finite and at least 0.")
 
     def coefficients(
         self, params: Mapping[str, Tensor], mean_weight: Scalar = 1.0, *, stacked: bool = False
@@ -120,6 +127,14 @@ def _check(lr: Rate) -> None:
         check_rate(lr)
 
 
+def _check_adam(lr: Rate, betas: tuple[float, float], eps: float) -> None:
+    _check(lr)
+    if not all(0 <= beta < 1 for beta in betas):
+        raise ConfigError(f"betas are {betas}; each must be in [0, 1).")
+    if not eps > 0:
+        raise ConfigError(f"eps is {eps}; it must be above 0.")
+
+
 def _minus(p: Tensor, scale: Scalar, direction: Tensor) -> Tensor:
     """``p - scale * direction`` in one kernel where the scale is a plain number."""
     if isinstance(scale, Tensor):
@@ -158,6 +173,8 @@ class SGD(Rule):
 
     def __post_init__(self) -> None:
         _check(self.lr)
+        if isinstance(self.momentum, (int, float)) and not 0 <= self.momentum < 1:
+            raise ConfigError(f"momentum is {self.momentum}; it must be in [0, 1).")
         if self.nesterov and (not self._has_momentum or self.dampening != 0):
             raise ConfigError("SGD: nesterov=True needs momentum > 0 and dampening 0.")
 
@@ -231,17 +248,20 @@ def _adam_step(
     *,
     decoupled: bool,
 ) -> tuple[Params, RuleState]:
-    lr, t = rule.rate(state.step), state.step + 1
+    lr = rule.rate(state.step)
     coefficients = rule.decay.coefficients(params) if decay is None else decay
     b1, b2 = rule.betas
-    scale = math.sqrt(1.0 - b2**t)  # both corrections are moved into the step size and eps: one kernel less
-    size = lr * (scale / (1.0 - b1**t))
+    skipped = dict(state.skipped)
     new = dict(params)
     first, second = dict(state.slots["first"]), dict(state.slots["second"])
     for name, p in params.items():
         gradient, coefficient = gradients[name], coefficients.get(name)
         if gradient is None:
+            skipped[name] = skipped.get(name, 0) + 1
             continue
+        t = state.step + 1 - skipped.get(name, 0)
+        scale = math.sqrt(1.0 - b2**t)  # both corrections are moved into the step size and eps: one kernel less
+        size = lr * (scale / (1.0 - b1**t))
         if coefficient is not None and decoupled:
             p = p * (1.0 - lr * coefficient)
         elif coefficient is not None:
@@ -253,7 +273,7 @@ def _adam_step(
             new[name] = p - size * (m / denominator)
         else:
             new[name] = torch.addcdiv(p, m, denominator, value=-size)
-    return new, RuleState(t, {"first": first, "second": second})
+    return new, RuleState(state.step + 1, {"first": first, "second": second}, skipped)
 
 
 def _moments(params: Mapping[str, Tensor]) -> RuleState:
@@ -284,7 +304,7 @@ class Adam(Rule):
     weight_decay: float | Tensor | Decay = 0.0
 
     def __post_init__(self) -> None:
-        _check(self.lr)
+        _check_adam(self.lr, self.betas, self.eps)
 
     @property
     def decay(self) -> Decay:
@@ -330,7 +350,7 @@ class AdamW(Rule):
     weight_decay: float | Tensor | Decay = 1e-2
 
     def __post_init__(self) -> None:
-        _check(self.lr)
+        _check_adam(self.lr, self.betas, self.eps)
 
     @property
     def decay(self) -> Decay:

@@ -11,10 +11,12 @@
     report.html        the outcome with pictures
 """
 
+import fcntl
 import json
 import platform
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +59,32 @@ class RunFolder:
         Raises:
             ConfigError: if something is there already.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise ConfigError(f"{path} exists; give another --out, remove it, or go on with: tutelage resume {path}")
+        try:
+            if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+                return
+            resumable = (path / "config.json").is_file()
+        except OSError as error:
+            raise ConfigError(f"--out {path} cannot be used: {error.strerror}; give another folder.") from error
+        hint = f", or go on with: tutelage resume {path}" if resumable else " or remove it"
+        raise ConfigError(f"{path} exists; give another --out{hint}.")
 
     @classmethod
-    def create(cls, path: Path, recipe: str, config: Mapping[str, Any], environment: Mapping[str, Any]) -> "RunFolder":
+    def create(
+        cls,
+        path: Path,
+        recipe: str,
+        config: Mapping[str, Any],
+        data: Mapping[str, str],
+        environment: Mapping[str, Any],
+    ) -> "RunFolder":
         """Make the folder of a new run.
+
+        Args:
+            path: the folder.
+            recipe: its name.
+            config: the options, as resolved: what ``resume`` needs to do the same again.
+            data: fingerprints of the data sources by role.
+            environment: see :func:`environment`.
 
         Raises:
             ConfigError: if the folder exists.
@@ -70,8 +92,10 @@ class RunFolder:
         """
         cls.check_free(path)
         folder = cls(path)
+        facts = {"recipe": recipe, "version": __version__, "config": dict(config), "data": dict(data)}
+        encode(facts)  # refuses what JSON cannot hold before anything is written
         folder.write("environment.json", environment)
-        folder.write("config.json", {"recipe": recipe, "version": __version__, "config": dict(config)})
+        folder.write("config.json", facts)
         return folder
 
     @classmethod
@@ -84,12 +108,47 @@ class RunFolder:
         folder = cls(path)
         if not (path / "config.json").is_file():
             raise CheckpointError(f"{path} is not a run folder: it has no config.json.")
-        version = folder.read("config.json").get("version")
-        if version != __version__:
+        facts = folder.read("config.json")
+        if not isinstance(facts, dict) or not {"recipe", "version", "config", "data"} <= facts.keys():
+            raise CheckpointError(f"{path / 'config.json'} is damaged: it lacks recipe, version, config or data.")
+        if facts["version"] != __version__:
             raise CheckpointError(
-                f"{path} was written by tutelage {version}, but this is {__version__}; install that version."
+                f"{path} was written by tutelage {facts['version']}, but this is {__version__}; install that version."
             )
         return folder
+
+    @property
+    def recipe(self) -> str:
+        """The name of the recipe."""
+        return str(self.read("config.json")["recipe"])
+
+    def check_data(self, data: Mapping[str, str]) -> None:
+        """Make sure that the data is what the run started with.
+
+        Raises:
+            CheckpointError: if a fingerprint differs.
+        """
+        stored = self.read("config.json")["data"]
+        for role, fingerprint in data.items():
+            if stored.get(role) != fingerprint:
+                raise CheckpointError(
+                    f"{self.path}: the {role} data has changed since the run started; "
+                    "put the old data back, or start a new run."
+                )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing this run; the lock goes with the process, however it ends.
+
+        Raises:
+            CheckpointError: if another process has it.
+        """
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise CheckpointError(f"{self.path} is being written by another process; wait for it.") from error
+            yield
 
     def write(self, name: str, value: Any) -> None:
         """Write a JSON file in one step.
@@ -107,8 +166,8 @@ class RunFolder:
         """
         try:
             return json.loads((self.path / name).read_text())
-        except FileNotFoundError as error:
-            raise CheckpointError(f"{self.path / name} is missing.") from error
+        except OSError as error:
+            raise CheckpointError(f"{self.path / name} cannot be read: {error.strerror}.") from error
         except ValueError as error:
             raise CheckpointError(f"{self.path / name} is damaged: {error}.") from error
 

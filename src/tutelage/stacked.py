@@ -10,7 +10,7 @@ from .errors import ConfigError
 from .functional import FunctionalNet
 from .lesson import Batch, Lesson
 from .rules import Params, RuleState
-from .student import Forward, Student
+from .student import Forward, Student, mean_over_ranks
 
 _UNSUPPORTED = (
     nn.modules.conv._ConvNd,  # supported by vmap, but slower than one after another on a CPU
@@ -86,8 +86,8 @@ class StackedStudent:
             slot: {n: torch.stack([state.slots[slot][n] for state in states]) for n in names}
             for slot, names in states[0].slots.items()
         }
-        self._state = RuleState(states[0].step, slots)
-        self._seen: tuple[list[Tensor], Tensor] | None = None
+        self._state = RuleState(states[0].step, slots, states[0].skipped)
+        self._seen: tuple[list[Tensor], Tensor, list[int], int] | None = None
 
     def __len__(self) -> int:
         return len(self._students)
@@ -108,14 +108,26 @@ class StackedStudent:
         xs = [batch.x for batch in batches]
         with torch.enable_grad():
             logits, features = self._forward(torch.stack(xs))
-        self._seen = (xs, logits)
+        answers = logits.unbind()
+        self._seen = (xs, logits, [x._version for x in xs], logits._version)
         return [
             student.view_of_stack(
                 _Slices(self._params, s, leaves=True),
-                RuleState(self._state.step, {slot: _Slices(v, s) for slot, v in self._state.slots.items()}),
-                Forward(xs[s], xs[s]._version, logits[s], None if features is None else features[s], {}, False),
+                RuleState(
+                    self._state.step,
+                    {slot: _Slices(v, s) for slot, v in self._state.slots.items()},
+                    self._state.skipped,
+                ),
+                Forward(
+                    xs[s],
+                    answer,
+                    (xs[s]._version, answer._version),
+                    None if features is None else features[s],
+                    {},
+                    False,
+                ),
             )
-            for s, student in enumerate(self._students)
+            for s, (student, answer) in enumerate(zip(self._students, answers))
         ]
 
     def study(self, lessons: Sequence[Lesson]) -> list[dict[str, Tensor]]:
@@ -127,11 +139,13 @@ class StackedStudent:
         with torch.enable_grad():
             logits = self._logits_of(lessons)
             losses = torch.stack([lesson.losses(logits[s]) for s, lesson in enumerate(lessons)])
-        weight = torch.stack([lesson.weight.detach() for lesson in lessons])
+        weight = torch.stack([lesson.weight.detach().to(losses.dtype) for lesson in lessons])
         cotangents = weight / weight.shape[1]
         found = torch.autograd.grad(losses, list(self._params.values()), grad_outputs=cotangents, allow_unused=True)
+        mean_over_ranks([gradient for gradient in found if gradient is not None])
         with torch.no_grad():
-            decay = self._rule.decay.coefficients(self._params, weight.mean(1), stacked=True)
+            (mean,) = mean_over_ranks([weight.mean(1)])
+            decay = self._rule.decay.coefficients(self._params, mean, stacked=True)
             params, self._state = self._rule.step(self._params, dict(zip(self._params, found)), self._state, decay)
             self._params = {n: p.detach().requires_grad_() for n, p in params.items()}
             losses = losses.detach()
@@ -150,14 +164,18 @@ class StackedStudent:
             state |= {f"params.{n}": p[s].detach() for n, p in self._params.items()}
             for slot, values in self._state.slots.items():
                 state |= {f"rule.{slot}.{n}": v[s] for n, v in values.items()}
+            state |= {f"rule.skipped.{n}": torch.tensor(count) for n, count in self._state.skipped.items()}
             student.load_state_dict(state | {"step": torch.tensor(self._state.step)})
         return self._students
 
     def _logits_of(self, lessons: Sequence[Lesson]) -> Tensor:
         """The logits that the teachers saw, if the lessons are about the same inputs; else a new pass."""
         seen, self._seen = self._seen, None
-        if seen is not None and all(lesson.x is x for lesson, x in zip(lessons, seen[0])):
-            return seen[1]
+        if seen is not None:
+            xs, logits, versions, version = seen
+            same = all(lesson.x is x and x._version == v for lesson, x, v in zip(lessons, xs, versions))
+            if same and logits._version == version:
+                return logits
         return self._forward(torch.stack([lesson.x for lesson in lessons]))[0]
 
     def _forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -168,7 +186,7 @@ class StackedStudent:
             features.clear()
             out, _ = self._call(params, x)
             assert isinstance(out, Tensor)
-            return (out, *features)
+            return (out, *features[-1:])
 
         hook = last.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0])) if last else None
         try:

@@ -1,7 +1,7 @@
 """The student: a network, an update rule, and where in parameter space it stands."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,19 +19,34 @@ class Forward(NamedTuple):
     """One pass through the network, kept so that teacher and study share it.
 
     Attributes:
-        x: the inputs, and ``version`` the count of in-place changes to them.
+        x: the inputs.
         logits: the answers.
+        versions: the counts of in-place changes to both; a pass whose tensors were changed is not used again.
         features: input of the last linear layer, if the pass reached one.
         buffers: the network's buffers after the pass.
         own: whether the pass is differentiable in this student's parameters.
     """
 
     x: Tensor
-    version: int
     logits: Tensor
+    versions: tuple[int, int]
     features: Tensor | None
     buffers: Params
     own: bool
+
+    @property
+    def intact(self) -> bool:
+        """Whether neither inputs nor answers were changed since; a detached tensor shares the count."""
+        return self.versions == (self.x._version, self.logits._version)
+
+
+def mean_over_ranks(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Average tensors over the ranks, in place, if ``torch.distributed`` runs: nothing else knows of ranks."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for tensor in tensors:
+            torch.distributed.all_reduce(tensor)
+            tensor.div_(torch.distributed.get_world_size())
+    return tensors
 
 
 class Student:
@@ -178,12 +193,13 @@ class Student:
             both without gradient.
         """
         params, state, forward, losses = self._advance(lesson, create_graph=False)
+        losses = losses.detach()
+        loss = torch.dot(lesson.weight.detach().to(losses.dtype), losses) / len(lesson)
         self._params = {n: p.detach().requires_grad_() for n, p in params.items()}
         self._state = state
-        self._buffers = forward.buffers
+        self._buffers = {n: b.detach() for n, b in forward.buffers.items()}
         self._last = self._losses = None
-        losses = losses.detach()
-        return {"loss": torch.dot(lesson.weight.detach(), losses) / len(lesson), "losses": losses}
+        return {"loss": loss, "losses": losses}
 
     def at(self, params: Mapping[str, Tensor]) -> "Student":
         """Return a view of the same student elsewhere in parameter space.
@@ -211,6 +227,7 @@ class Student:
         state |= {f"buffers.{n}": b for n, b in self._buffers.items()}
         for slot, values in self._state.slots.items():
             state |= {f"rule.{slot}.{n}": v.detach() for n, v in values.items()}
+        state |= {f"rule.skipped.{n}": torch.tensor(count) for n, count in self._state.skipped.items()}
         state["step"] = torch.tensor(self._state.step)
         state["seed"] = torch.tensor(self.seed)
         return state
@@ -223,109 +240,128 @@ class Student:
         """
         mine = self.state_dict()
         for name, value in state.items():
-            if name.startswith("rule.") and name not in mine:
-                continue
-            if name not in mine or mine[name].shape != value.shape:
+            parameter = name.split(".", 2)[2] if name.startswith("rule.") else ""
+            like = mine.get(f"params.{parameter}") if parameter else mine.get(name)
+            counts = name.startswith("rule.skipped.")
+            if like is None or not (counts or (like.shape, like.dtype) == (value.shape, value.dtype)):
                 raise CheckpointError(
-                    f"state of a student: {name} {tuple(value.shape)} does not fit this network; "
-                    "it was saved from another one."
+                    f"state of a student: {name} {tuple(value.shape)} {value.dtype} does not fit; "
+                    "it was saved from another network."
                 )
-        missing = [n for n in mine if n not in state and not n.startswith("rule.")]
+        slots = {name.split(".")[1] for name in state if name.startswith("rule.")} - {"skipped"}
+        if slots - set(self._state.slots) or (int(state["step"]) and set(self._state.slots) - slots):
+            raise CheckpointError(
+                f"state of a student: it remembers {', '.join(sorted(slots)) or 'nothing'}, but "
+                f"{type(self.rule).__name__} needs {', '.join(self._state.slots) or 'nothing'}; "
+                "it was saved with another rule."
+            )
+        missing = [n for n in mine if n not in state and not n.startswith("rule.skipped.")]
         if missing:
             raise CheckpointError(f"state of a student: {missing[0]} is missing; it was saved from another network.")
-        device = next(iter(self._params.values())).device
+        self._take(state)
+
+    def _take(self, state: Mapping[str, Tensor]) -> None:
+        device = next(iter(self.state_dict().values())).device
         parts: dict[str, Params] = {"params": {}, "frozen": {}, "buffers": {}}
         slots: dict[str, Params] = {slot: {} for slot in self._state.slots}
+        skipped: dict[str, int] = {}
         for name, value in state.items():
             part, _, rest = name.partition(".")
             if part in parts:
                 parts[part][rest] = value.to(device, copy=True)
             elif part == "rule":
                 slot, _, parameter = rest.partition(".")
-                slots.setdefault(slot, {})[parameter] = value.to(device, copy=True)
+                if slot == "skipped":
+                    skipped[parameter] = int(value)
+                else:
+                    slots[slot][parameter] = value.to(device, copy=True)
         self._params = {n: parts["params"][n].requires_grad_() for n in self._params}
         self._frozen = parts["frozen"]
         self._buffers = parts["buffers"]
-        self._state = RuleState(int(state["step"]), slots)
+        self._state = RuleState(int(state["step"]), slots, skipped)
         self.seed = int(state["seed"])
         self._key = stream(self.seed, "student")
         self._last = self._losses = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the kept pass, which holds a graph."""
+        return self.__dict__ | {"_last": None, "_losses": None}
+
     def _view(self, **changes: Any) -> "Student":
         view = copy.copy(self)
-        view._last = view._losses = None
-        view._is_view = True
-        view.__dict__.update(changes)
+        view.__dict__.update({"_is_view": True, **changes})
         return view
 
     def _advance(self, lesson: Lesson, *, create_graph: bool) -> tuple[Params, RuleState, Forward, Tensor]:
         """Return parameters, rule state and the pass of the student after a lesson, and the losses before."""
-        forward = self._forward(lesson.x, training=True)
-        if not forward.own:
-            with torch.enable_grad():
-                forward = self._run(lesson.x, training=True)
-        kept = self._losses
-        if kept is not None and kept[0] is forward and kept[1] is lesson.target and kept[2] is lesson.loss:
-            losses = lesson.checked(kept[3])
-        else:
-            with torch.enable_grad():
-                losses = lesson.losses(forward.logits)
+        with torch.enable_grad():  # a member of a stack makes a pass of its own
+            forward = self._forward(lesson.x, training=True)
+            losses = self._losses_of(lesson, forward)
         with torch.set_grad_enabled(create_graph):
-            cotangents = lesson.weight / len(lesson)
-            gradients = self._gradients(losses, cotangents, create_graph)
+            weight = lesson.weight.to(losses.dtype)
+            try:
+                gradients = self._gradients(losses, weight / len(lesson), create_graph)
+            except RuntimeError as error:
+                if "a second time" not in str(error):
+                    raise
+                # a teacher took a gradient through the shared pass and freed it: make another
+                with torch.enable_grad():
+                    forward = self._run(lesson.x, training=True)
+                    losses = lesson.losses(forward.logits)
+                gradients = self._gradients(losses, weight / len(lesson), create_graph)
             decay = None
             if self.rule.decay.scaled:
-                decay = self.rule.decay.coefficients(self._params, lesson.weight.mean())
+                (mean,) = (weight.mean(),) if create_graph else mean_over_ranks([weight.mean()])
+                decay = self.rule.decay.coefficients(self._params, mean)
             params, state = self.rule.step(self._params, gradients, self._state, decay)
         return params, state, forward, losses
 
+    def _losses_of(self, lesson: Lesson, forward: Forward) -> Tensor:
+        """The lesson's losses; those that a teacher asked for are not computed again."""
+        kept = self._losses
+        if kept is not None and kept[0] is forward and kept[1] is lesson.target and kept[2] is lesson.loss:
+            return lesson.checked(kept[3])
+        return lesson.losses(forward.logits)
+
     def _gradients(self, losses: Tensor, cotangents: Tensor, create_graph: bool) -> Gradients:
-        """Return the gradient of the lesson: the one place where ranks are averaged."""
         found = torch.autograd.grad(
-            losses,
-            list(self._params.values()),
-            grad_outputs=cotangents,
-            create_graph=create_graph,
-            allow_unused=True,
+            losses, list(self._params.values()), cotangents, create_graph=create_graph, allow_unused=True
         )
-        if not create_graph and torch.distributed.is_available() and torch.distributed.is_initialized():
-            for gradient in found:
-                if gradient is not None:
-                    torch.distributed.all_reduce(gradient)
-                    gradient.div_(torch.distributed.get_world_size())
+        if not create_graph:
+            mean_over_ranks([gradient for gradient in found if gradient is not None])
         return dict(zip(self._params, found))
 
     def _forward(self, x: Tensor, training: bool) -> Forward:
         if not training:
             return self._run(x, training=False)
-        if x.requires_grad:  # the pass belongs to the graph that x comes from: keeping it would let one free it for all
-            with torch.enable_grad():
-                return self._run(x, training=True)
         last = self._last
-        if last is None or last.x is not x or last.version != x._version:
-            with torch.enable_grad():
-                last = self._run(x, training=True)
-            self._last = last
-        return last
+        if last is not None and last.x is x and last.intact and (last.own or not torch.is_grad_enabled()):
+            return last
+        with torch.enable_grad():
+            found = self._run(x, training=True)
+        # a pass that belongs to somebody else's graph, or to another mode, must not be used by study
+        if not (x.requires_grad or torch.is_inference_mode_enabled() or torch.is_autocast_enabled(x.device.type)):
+            self._last = found
+        return found
 
     def _run(self, x: Tensor, *, training: bool) -> Forward:
-        buffers = {n: b.clone() for n, b in self._buffers.items()} if training else self._buffers
+        buffers = {n: b.clone() for n, b in self._buffers.items()}
         seen: list[Tensor] = []
         hook = None
         if self.last_linear is not None:
             hook = self.last_linear.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-        if not training:
-            self._call.net.eval()
+        found = [module.training for module, _ in self._modes]
+        for module, mode in self._modes:  # as they were given: eval() on the user's module changes nothing here
+            module.training = mode and training
         try:
             with seeded(counter(self._key, self._state.step), x.device):
                 logits, after = self._call({**self._params, **self._frozen, **buffers}, x)
         finally:
             if hook is not None:
                 hook.remove()
-            if not training:
-                for module, mode in self._modes:
-                    module.training = mode
+            for (module, _), mode in zip(self._modes, found):
+                module.training = mode
         if not isinstance(logits, Tensor) or logits.ndim < 2 or logits.shape[0] != x.shape[0]:
             given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ShapeError(f"the network returned {given}, but needs logits of shape ({x.shape[0]}, classes).")
-        return Forward(x, x._version, logits, seen[-1] if seen else None, after, True)
+        return Forward(x, logits, (x._version, logits._version), seen[-1] if seen else None, after, True)

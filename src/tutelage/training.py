@@ -120,8 +120,8 @@ def train(
         guard = guard or _guard(batch.x.device)
         number, lr = student.step, student.lr
         lesson = teacher.teach(batch, student)
-        metrics = teacher.learn(lesson, student, validation)
-        metrics |= student.study(lesson)
+        learned = teacher.learn(lesson, student, validation)
+        metrics = learned | student.study(lesson)
         guard.watch(number, teacher, lr, metrics["loss"])
         yield Step(number, batch, lesson, metrics)
     if guard is not None:

@@ -96,7 +96,11 @@ def test_decay_on_weights_only_scaled_by_the_lesson():
         (lambda: SGD(-0.1), r"learning rate is -0.1; it must be finite and at least 0"),
         (lambda: Adam(float("nan")), r"learning rate is nan"),
         (lambda: SGD(0.1, nesterov=True), r"nesterov=True needs momentum > 0"),
-        (lambda: Decay(-1.0), r"weight decay is -1.0; it must be at least 0"),
+        (lambda: SGD(0.1, momentum=1.5), r"momentum is 1.5; it must be in \[0, 1\)"),
+        (lambda: Adam(betas=(1.0, 0.9)), r"betas are \(1.0, 0.9\)"),
+        (lambda: AdamW(eps=-1.0), r"eps is -1.0"),
+        (lambda: Decay(float("nan")), r"weight decay is nan"),
+        (lambda: Decay(-1.0), r"weight decay is -1.0; it must be finite and at least 0"),
     ],
 )
 def test_bad_options(make, message):

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -180,6 +181,79 @@ def test_the_suite_catches_weights_of_a_column():
 
     with pytest.raises(ShapeError, match=r"shape \(12, 1\), but needs \(12,\).*squeeze\(1\)"):
         check_teacher(ColumnWeights, own_forwards=1)
+
+
+class NotANumberAlone(Weigher):
+    """Broken: divides by the spread of the batch, which is 0 for one row."""
+
+    def teach(self, batch, student):
+        lesson = super().teach(batch, student)
+        losses = cross_entropy(student.logits(batch.x), batch.y).detach()
+        spread = losses.std() if len(batch) > 1 else losses.std(correction=0)
+        return Lesson(
+            lesson.x, lesson.target, lesson.weight * torch.sigmoid((losses - losses.mean()) / spread), lesson.loss
+        )
+
+
+class RemembersSecretly(Weigher):
+    """Broken: writes in teach, into an attribute that looks private."""
+
+    def __init__(self):
+        super().__init__()
+        self._seen = []
+
+    def teach(self, batch, student):
+        self._seen.append(len(batch))
+        return super().teach(batch, student)
+
+
+class SeedsNumpy(Weigher):
+    """Broken: seeds another library's global state."""
+
+    def teach(self, batch, student):
+        np.random.seed(0)  # noqa: NPY002
+        return super().teach(batch, student)
+
+
+class AlwaysDouble(Weigher):
+    """Broken: float64 weights whatever the inputs are."""
+
+    def teach(self, batch, student):
+        lesson = super().teach(batch, student)
+        return Lesson(lesson.x, lesson.target, lesson.weight.double(), lesson.loss)
+
+
+class DropsStateInPickle(ForgetsOnSave):
+    """Broken: a copy starts to count anew."""
+
+    def __getstate__(self):
+        return {**self.__dict__, "count": 0}
+
+
+@pytest.mark.parametrize(
+    ("broken", "law"),
+    [
+        (NotANumberAlone, r"batch of one row must be finite"),
+        (RemembersSecretly, r"it changed teacher attribute _seen"),
+        (SeedsNumpy, r"it changed global random state of numpy"),
+        (AlwaysDouble, r"weights for float32 inputs are torch\.float64"),
+        (DropsStateInPickle, r"same bytes \(law 6\)"),
+    ],
+)
+def test_the_suite_catches_what_hides(broken, law):
+    with pytest.raises(ContractError, match=law):
+        check_teacher(broken, own_forwards=1)
+
+
+def test_a_teacher_that_learns_otherwise():
+    class Counts(Weigher):
+        def learn(self, lesson, student, validation):
+            with torch.no_grad():
+                self.line += 0.1
+            return {}
+
+    with pytest.raises(ContractError, match="must pickle"):
+        check_teacher(Counts, descends_validation=False)
 
 
 def test_teach_must_return_a_lesson():

@@ -87,11 +87,14 @@ def test_folders_are_numbered(tmp_path):
 
 
 def test_folders_of_runs(tmp_path):
-    folder = RunFolder.create(tmp_path / "run", "curricula", {"seeds": 1}, {})
+    folder = RunFolder.create(tmp_path / "run", "curricula", {"seeds": 1}, {"training": "abc"}, {})
     assert RunFolder.open(folder.path).read("config.json")["config"] == {"seeds": 1}
     with pytest.raises(CheckpointError, match="is not a run folder"):
         RunFolder.open(tmp_path)
-    folder.write("config.json", {"version": "0.0.0"})
+    folder.check_data({"training": "abc"})
+    with pytest.raises(CheckpointError, match="the training data has changed since the run started"):
+        folder.check_data({"training": "abd"})
+    folder.write("config.json", folder.read("config.json") | {"version": "0.0.0"})
     with pytest.raises(CheckpointError, match=r"was written by tutelage 0\.0\.0, but this is"):
         RunFolder.open(folder.path)
     (folder.path / "config.json").write_text("{")

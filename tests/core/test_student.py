@@ -204,9 +204,94 @@ def test_networks_of_another_shape(net, message):
 
 def test_a_state_of_another_network_is_refused():
     student = Student(tiny_net(), SGD(0.1))
-    with pytest.raises(CheckpointError, match="does not fit this network"):
+    with pytest.raises(CheckpointError, match="does not fit; it was saved from another network"):
         student.load_state_dict(Student(tiny_net("batchnorm"), SGD(0.1)).state_dict())
     state = student.state_dict()
     del state["params.0.bias"]
     with pytest.raises(CheckpointError, match=r"params\.0\.bias is missing"):
         student.load_state_dict(state)
+
+
+def test_evaluation_mode_of_the_users_module_changes_nothing():
+    students = [Student(tiny_net("batchnorm"), SGD(0.1)) for _ in range(2)]
+    for student in students:
+        student.study(lesson_of(tiny_batch()))
+    students[0].net.eval()(tiny_batch().x)
+    for student in students:
+        student.study(lesson_of(tiny_batch(seed=1)))
+    assert torch.equal(students[0].params["0.weight"], students[1].params["0.weight"])
+    assert int(students[0].net[1].num_batches_tracked) == 2
+    assert not students[0].net.training
+
+
+def test_answers_changed_in_place_are_not_studied():
+    one, other = (Student(tiny_net(), SGD(0.1)) for _ in range(2))
+    one.logits(tiny_batch().x)
+    batch = tiny_batch()
+    one.logits(batch.x).detach().clamp_(-0.1, 0.1)
+    for student in (one, other):
+        student.study(lesson_of(batch))
+    assert torch.equal(one.params["0.weight"], other.params["0.weight"])
+
+
+def test_a_gradient_through_the_shared_pass_costs_another_pass_and_no_error():
+    one, other = (Student(tiny_net("batchnorm"), SGD(0.1)) for _ in range(2))
+    batch = tiny_batch()
+    torch.autograd.grad(one.logits(batch.x).sum(), list(one.params.values()))
+    for student in (one, other):
+        student.study(lesson_of(batch))
+    assert torch.equal(one.params["0.weight"], other.params["0.weight"])
+
+
+@pytest.mark.parametrize("weight", [torch.ones(12), torch.ones(12, dtype=torch.bool)])
+def test_weights_of_another_dtype(weight):
+    one, other = (Student(tiny_net(), SGD(0.1, weight_decay=Decay(0.1, "weights", True))) for _ in range(2))
+    one.study(Lesson(tiny_batch().x, tiny_batch().y, weight, cross_entropy))
+    other.study(lesson_of(tiny_batch()))
+    assert torch.equal(one.params["0.weight"], other.params["0.weight"])
+
+
+def test_a_state_of_another_rule_is_refused():
+    student = Student(tiny_net(), SGD(0.1, momentum=0.9))
+    student.study(lesson_of(tiny_batch()))
+    with pytest.raises(CheckpointError, match="it remembers momentum, but Adam needs first, second"):
+        Student(tiny_net(), Adam()).load_state_dict(student.state_dict())
+
+
+def test_copies_and_looks_do_not_mix():
+    student = Student(tiny_net("batchnorm"), SGD(0.1))
+    batch = tiny_batch()
+    student.logits(batch.x)
+    twin = copy.deepcopy(student)
+    with torch.inference_mode():
+        student.logits(batch.x)
+    for s in (student, twin):
+        s.study(lesson_of(batch))
+    assert torch.equal(twin.params["0.weight"], student.params["0.weight"])
+
+
+def test_parameters_with_a_gradient_now_and_then_follow_adam():
+    """torch counts the steps of Adam by parameter."""
+
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 3), nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.a(x) + (self.b(x) if len(x) == 12 else 0.0)
+
+    net = Heads().double()
+    student = Student(copy.deepcopy(net), Adam(0.01))
+    optimiser = torch.optim.Adam(net.parameters(), 0.01)
+    for seed in range(9):
+        batch = tiny_batch(12 if seed % 3 == 1 else 10, seed=seed)
+        student.study(lesson_of(batch))
+        optimiser.zero_grad()
+        F.cross_entropy(net(batch.x), batch.y).backward()
+        optimiser.step()
+        again = Student(copy.deepcopy(net), Adam(0.01))
+        again.load_state_dict(student.state_dict())
+        student = again
+    for name, p in net.named_parameters():
+        assert torch.allclose(student.params[name], p, atol=1e-12), name

@@ -275,7 +275,7 @@ def test_bad_folders(tmp_path):
     (folder / "cat" / "0.png").write_bytes(png(pixels(1)[0])[:60])
     one_line(lambda: load(folder), DataError, "0.png: not a readable image.")
     write_folder(folder, {"cat": pixels(1, height=8)})
-    one_line(lambda: load(folder), DataError, "0.png 4x6, ", "0.png 8x6; pass resize=(H, W).")
+    one_line(lambda: load(folder), DataError, "0.png 4x6, ", "0.png 8x6; pass resize=(H, W) (--resize N).")
     (tmp_path / "empty").mkdir()
     one_line(lambda: load(tmp_path / "empty"), DataError, "no class folders")
 

@@ -210,7 +210,7 @@ def line_of(capsys, *arguments):
         (["run", "curricula", "--trusted", "0.0001"], "digits: 1797 rows are too few"),
         (["run", "curricula", "--batch-size", "5000"], "batch size 5000 is larger than the 1258 training rows"),
         (["run", "curricula", "--rule", "adm"], 'unknown rule "adm". Known: adam, adamw, sgd.'),
-        (["run", "curricula", "--lr", "-1"], "learning rate is -1.0"),
+        (["run", "curricula", "--lr", "-1"], "--lr is -1.0; it must be in 0..1000000."),
         (["run", "curricula", "--percentile", "half"], '--percentile is "half"; give a number between 0 and 1'),
         (["run", "curricula", "--percentile", "1.5"], "percentile is 1.5; it must lie between 0 and 1"),
         (["run", "curricula", "--dropout", "0.5x17"], "covers 17 percent, but needs 100"),
@@ -258,7 +258,10 @@ def test_a_folder_that_exists(capsys, tmp_path):
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "file").touch()
     line = line_of(capsys, "run", "curricula", "--out", str(tmp_path / "old"))
-    assert line.endswith(f"old exists; give another --out, remove it, or go on with: tutelage resume {tmp_path}/old")
+    assert line.endswith("old exists; give another --out or remove it.")
+    (tmp_path / "old" / "config.json").touch()
+    line = line_of(capsys, "run", "curricula", "--out", str(tmp_path / "old"))
+    assert line.endswith(f"old exists; give another --out, or go on with: tutelage resume {tmp_path}/old.")
 
 
 def test_options_from_a_file(capsys, tmp_path, monkeypatch):

@@ -116,7 +116,7 @@ def build(
 
     With ``trained`` false no arm was trained by itself, so that there are no curves to draw.
     """
-    folder = RunFolder.create(path, "curricula", {}, {})
+    folder = RunFolder.create(path, "curricula", {}, {}, {})
     for arm, values in accuracies(seeds).items() if trained else ():
         records = [_records(arm, seed, value)[:epochs] for seed, value in enumerate(values)]
         arrays = tensors(arm, seeds, shape)

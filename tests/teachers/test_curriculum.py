@@ -40,7 +40,7 @@ def test_a_constant_loss():
     constant = 0.0
     for t in range(1, 8):
         lesson = teacher.teach(batch, pupil)
-        constant = constant or float(lesson.notes["moving_percentile"]) / 0.5
+        constant = constant or float(lesson.notes["threshold"]) / 0.5
         assert float(lesson.notes["threshold"]) == pytest.approx(constant * (1 - 0.5**t), rel=1e-9)
         teacher.learn(lesson, pupil, None)
 
@@ -51,7 +51,7 @@ def test_learning_moves_the_threshold_once_and_teaching_never():
     teacher.teach(tiny_batch(), pupil)
     assert float(teacher.threshold) == 0.0
     teacher.learn(lesson, pupil, None)
-    assert float(teacher.threshold) == float(lesson.notes["moving_percentile"])
+    assert float(teacher.threshold) == float(lesson.notes["threshold"])
 
 
 @pytest.mark.parametrize("burn_in", [0, 18, 100])
@@ -165,9 +165,18 @@ def test_bad_gamma(make):
 
 def test_dropout_that_leaves_nothing():
     teacher = self_paced(dropout=((1.0, 100),))
-    with pytest.raises(
-        ConfigError, match=r"example dropout 1\.0 leaves none of 12 rows at percent 50; .*allow_empty=True"
-    ):
+    with pytest.raises(ConfigError, match=r"example dropout 1\.0 leaves none of 12 rows; .*--allow-empty"):
         teacher.teach(tiny_batch(), student())
     allowed = self_paced(dropout=((1.0, 100),), allow_empty=True).teach(tiny_batch(), student())
     assert float(allowed.weight.sum()) == 0.0
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("make", [self_paced, hard])
+def test_an_example_at_the_threshold_counts(make, decay):
+    """One row is its own percentile: d = 0, weight 1, whatever the rounding of the bias correction."""
+    teacher, pupil, batch = make(decay=decay, burn_in=0), student(), tiny_batch(1)
+    for _ in range(6):
+        lesson = teacher.teach(batch, pupil)
+        assert lesson.weight.tolist() == [1.0]
+        teacher.learn(lesson, pupil, None)

@@ -35,7 +35,9 @@ def decode(images: Iterable[tuple[str, bytes | Path]], resize: Size | None = Non
         names.append(name)
         pixels.append(_pixels(name, content, resize))
         if pixels[-1].shape[1:] != pixels[0].shape[1:]:
-            raise DataError(f"{names[0]} {_sides(pixels[0])}, {name} {_sides(pixels[-1])}; pass resize=(H, W).")
+            raise DataError(
+                f"{names[0]} {_sides(pixels[0])}, {name} {_sides(pixels[-1])}; pass resize=(H, W) (--resize N)."
+            )
     channels = max((image.shape[0] for image in pixels), default=1)
     shape = pixels[0].shape[1:] if pixels else (0, 0)
     out: ByteArray = np.empty((len(pixels), channels, *shape), dtype=np.uint8)

@@ -190,9 +190,7 @@ def class_names(name: str, num_classes: int | None, classes: Sequence[str] | Non
     """
     if classes is None:
         if num_classes is None:
-            raise ConfigError(
-                f"{name}: the number of classes is not known; pass num_classes=K (the largest label need not occur)."
-            )
+            raise ConfigError(f"{name}: the number of classes is not known; pass num_classes=K (--classes K).")
         if num_classes < 1:
             raise ConfigError(f"{name}: num_classes is {num_classes}; it must be at least 1.")
         return tuple(str(k) for k in range(num_classes))

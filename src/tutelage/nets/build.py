@@ -1,16 +1,18 @@
 """Networks by name, and users' own by ``package.module:function``."""
 
+import copy
 import importlib
 import inspect
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ..errors import ConfigError, ShapeError, unknown
+from ..errors import ConfigError, ShapeError, TutelageError, unknown
 from ..randomness import seeded, stream
 from .cnn import lenet, small_cnn
 from .mlp import mlp
@@ -39,8 +41,12 @@ def build(name: str, shape: Sequence[int], classes: int, *, seed: int = 0) -> nn
     with seeded(stream(seed, "initialisation")):
         try:
             net = constructor(tuple(shape), classes)
+        except TutelageError:
+            raise
         except RuntimeError as error:
             raise ShapeError(f"{name} cannot be built for examples of shape {tuple(shape)}: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise ConfigError(f"student {name} could not be made: {_told(error)}") from error
     check_output(name, net, shape, classes)
     return net
 
@@ -51,21 +57,30 @@ def check_output(name: str, net: nn.Module, shape: Sequence[int], classes: int) 
     Raises:
         ShapeError: if the network cannot take the input, or returns anything but (2, classes).
     """
-    was_training = net.training
-    net.eval()
     try:
         with torch.no_grad(), seeded(0):
-            out = net(torch.zeros(2, *shape))
+            was_training = net.training
+            out = net.eval()(torch.zeros(2, *shape))
+            net.train(was_training)
+            copy.deepcopy(net)(torch.zeros(2, *shape))  # a copy: training passes move statistics
     except RuntimeError as error:
         first = str(error).splitlines()[0]
         raise ShapeError(f"student {name} cannot take inputs of shape (2, {_list(shape)}): {first}") from error
-    finally:
-        net.train(was_training)
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"student {name} failed on inputs of shape (2, {_list(shape)}): {_told(error)}") from error
+    if not any(p.requires_grad for p in net.parameters()):
+        raise ConfigError(f"student {name} has no parameters to train.")
     given = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
     if given != (2, classes):
         raise ShapeError(
             f"student {name} returned {given} for 2 examples, but needs (2, {classes}), one logit per class."
         )
+
+
+def _told(error: BaseException) -> str:
+    """What went wrong in somebody else's code, and where, in one line."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
 def _list(shape: Sequence[int]) -> str:
@@ -99,20 +114,28 @@ def _image(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _users_own(name: str) -> Callable[[tuple[int, ...], int], nn.Module]:
     module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise ConfigError(f'student "{name}" is not of the form package.module:function.')
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        function = getattr(importlib.import_module(module_name), attribute)
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f'student {name}: cannot import "{error.name}"; run from the folder that holds it, or install it.'
         ) from error
-    except AttributeError as error:
-        raise ConfigError(f'student {name}: module "{module_name}" has no "{attribute}".') from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"student {name}: importing {module_name} failed: {_told(error)}") from error
+    if not hasattr(module, attribute):
+        raise ConfigError(f'student {name}: module "{module_name}" has no "{attribute}".')
+    function = getattr(module, attribute)
     if not callable(function):
         raise ConfigError(f"student {name}: {attribute} is a {type(function).__name__}, but needs to be a function.")
-    takes_arguments = bool(inspect.signature(function).parameters)
+    try:
+        takes_arguments = bool(inspect.signature(function).parameters)
+    except ValueError:  # some functions written in C have no signature
+        takes_arguments = True
 
     def construct(shape: tuple[int, ...], classes: int) -> nn.Module:
         net = function(shape, classes) if takes_arguments else function()

@@ -10,18 +10,21 @@ corrupted labels", ICML 2018, section 5, without MentorNet itself, in a size for
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from .. import __version__
 from ..data import load
-from ..errors import ConfigError, unknown
+from ..errors import CheckpointError, ConfigError, unknown
 from ..evaluation import paired, summary
+from ..lesson import Batch
 from ..runs import RunFolder, environment
+from ..student import Student
 from ..teacher import Teacher
 from ..teachers import CATALOGUE, FixedWeights, Uniform, small_loss_mask
 from .arms import Arm, arm_values, per_class_summary, picked_records
@@ -32,6 +35,10 @@ _STEPS = 900
 """Length of training if no number of epochs is given: 100 epochs of the digits."""
 
 
+_MOST = {"seeds": 1000, "threads": 1024, "resize": 4096}
+"""The largest values of options that are counted; 1,000,000 for the others."""
+
+
 @dataclass(frozen=True)
 class Config:
     """Options of the recipe; None means: chosen to fit the data or the method."""
@@ -40,6 +47,8 @@ class Config:
     """Data set: digits, mnist, cifar10, cifar100, a Parquet or npz file, an image folder, or a Hub name owner/name."""
     label: str | None = None
     """Label column of Parquet or Hub data."""
+    image: str | None = None
+    """Image column of Parquet or Hub data."""
     classes: int | None = None
     """Number of classes, for files that do not name them."""
     resize: int | None = None
@@ -58,8 +67,8 @@ class Config:
     """The first seed."""
     epochs: int | None = None
     """Passes over the training rows; default: as many as make about 900 steps."""
-    batch_size: int = 128
-    """Examples a step."""
+    batch_size: int | None = None
+    """Examples a step; default: 128, or all training rows if there are fewer."""
     trusted: float = 0.1
     """Share of the training rows whose true labels are known."""
     test: float = 0.3
@@ -140,15 +149,25 @@ def check(config: Config) -> tuple[str, ...]:
     for name in names:
         if name not in ARMS:
             raise ConfigError(unknown("teacher", name, ARMS))
+    if not config.data:
+        raise ConfigError("--data is empty; give a name, a file or a folder.")
     if not names:
         raise ConfigError("--teachers is empty; name at least one, such as uniform.")
     if not 0 <= config.noise < 1:
         raise ConfigError(f"--noise is {config.noise}; it is a share of the labels and must be in [0, 1).")
+    for name in ("lr", "weight_decay", "moving_average", "gamma", "checkpoint_seconds"):
+        value = getattr(config, name)
+        if value is not None and not 0 <= value <= 1e6:
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be in 0..1000000.")
+    if not 0 <= config.first_seed < 2**62:
+        raise ConfigError(f"--first-seed is {config.first_seed}; it must be in 0..2^62.")
     at_least_one = ("seeds", "epochs", "batch_size", "threads", "classes", "resize")
     for name in at_least_one:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+        if value is not None and value > _MOST.get(name, 10**6):
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be at most {_MOST.get(name, 10**6)}.")
     return names
 
 
@@ -169,8 +188,9 @@ def run(config: Config, out: Path, watcher: Watcher | None = None) -> dict[str, 
     """
     RunFolder.check_free(out)
     plan = _Plan(config)
-    folder = RunFolder.create(out, "curricula", asdict(config), environment(plan.device))
-    return _finish(plan, folder, watcher or Nobody())
+    folder = RunFolder.create(out, "curricula", asdict(plan.config), plan.fingerprints, environment(plan.device))
+    with folder.locked():
+        return _finish(plan, folder, watcher or Nobody())
 
 
 def resume(folder: RunFolder, watcher: Watcher | None = None) -> dict[str, Any]:
@@ -179,22 +199,36 @@ def resume(folder: RunFolder, watcher: Watcher | None = None) -> dict[str, Any]:
     Raises:
         CheckpointError: if the folder cannot be read.
     """
-    plan = _Plan(Config(**folder.read("config.json")["config"]))
-    restore_metrics(folder, plan.order)
-    return _finish(plan, folder, watcher or Nobody())
+    stored = folder.read("config.json")["config"]
+    try:
+        missing = set(Config.__dataclass_fields__) - set(stored)
+        if missing:
+            raise CheckpointError(f"{folder.path}/config.json is damaged: {min(missing)} is missing.")
+        config = TypeAdapter(Config).validate_python(stored)
+    except (ValidationError, TypeError) as error:
+        raise CheckpointError(f"{folder.path}/config.json is damaged: {' '.join(str(error).split()[:20])}.") from error
+    plan = _Plan(config)
+    folder.check_data(plan.fingerprints)
+    with folder.locked():
+        restore_metrics(folder, plan.order)
+        return _finish(plan, folder, watcher or Nobody())
 
 
 class _Plan:
     """Everything that follows from the options: data, settings, trajectories, arms."""
 
     def __init__(self, config: Config) -> None:
-        self.config = config
         self.names = check(config)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.device = pick_device(config.device)
+        where = str(Path(config.data).resolve()) if Path(config.data).exists() else config.data
+        self.config = config = replace(config, data=where, device=str(self.device), threads=torch.get_num_threads())
         resize = None if config.resize is None else (config.resize, config.resize)
-        data = load(config.data, label=config.label, num_classes=config.classes, resize=resize)
+        data = load(config.data, label=config.label, image=config.image, num_classes=config.classes, resize=resize)
+        self.fingerprints = {"training": data.train.fingerprint()}
+        if data.test is not None:
+            self.fingerprints["test"] = data.test.fingerprint()
         self.settings = [
             make_setting(
                 data,
@@ -210,21 +244,26 @@ class _Plan:
         ]
         rates = Rates(config.rule, config.lr, config.weight_decay, config.scale_decay)
         first = self.settings[0]
-        per_epoch = len(first.loader("given", first.roles["train"], config.batch_size))
+        batch_size = config.batch_size or min(128, len(first.roles["train"]))
+        loader = first.loader("given", first.roles["train"], batch_size)
         self.training = Training(
             student=config.student,
             rule=rates.make,
-            epochs=config.epochs or max(1, round(_STEPS / per_epoch)),
-            batch_size=config.batch_size,
+            epochs=config.epochs or max(1, round(_STEPS / len(loader))),
+            batch_size=batch_size,
             stack=config.stack,
             checkpoint_seconds=config.checkpoint_seconds,
         )
         self.trajectories = {t.name: t for t in _trajectories(config)}
         self.order = self._order()
-        for name in self.order:  # build everything once, so that bad options are refused before a folder is made
-            if self.trajectories[name].needs is None:
-                self.trajectories[name].teacher(first, None)
-        first.student(config.student, rates.make(1))
+        self._rehearse(next(loader.epoch()), first.student(config.student, rates.make(1)))
+
+    def _rehearse(self, batch: Batch, student: Student) -> None:
+        """Take one step with each teacher, so that what cannot work is refused before a folder is made."""
+        for name in self.order:
+            teacher = self.trajectories[name].teacher(self.settings[0], None).to(self.device)
+            lesson = teacher.teach(batch, student)
+        student.study(lesson)
 
     def _order(self) -> list[str]:
         """Names of the trajectories to run; needed ones first."""
@@ -248,6 +287,8 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f'unknown device "{name}"; known: auto, cpu, cuda, cuda:1, ...') from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f'--device "{name}" is not supported; known: auto, cpu, cuda, cuda:1, ...')
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"--device {name}: there are {torch.cuda.device_count()} CUDA devices here; use cpu.")
     return device

@@ -23,6 +23,7 @@ from ..data import (
 from ..errors import ConfigError, DataError
 from ..lesson import Batch
 from ..nets import build
+from ..randomness import permutation, stream
 from ..rules import SGD, Adam, AdamW, Decay, Rule
 from ..schedules import StepDecay
 from ..student import Student
@@ -113,11 +114,14 @@ class Setting:
 
     def evaluation(self, role: Literal["test", "trusted"], batch_size: int = 1024) -> Loader:
         """Return the test rows, or the trusted rows, in order, with true labels, neither shuffled nor augmented."""
-        source = self.test_source if role == "test" else self.source
-        whole = role == "test" and self.test_source is not self.source
+        if role == "test" and self.test_source is not self.source:
+            return self._in_order(self.test_source, None, batch_size)
+        return self._in_order(self.source, self.roles[role], batch_size)
+
+    def _in_order(self, source: Source, index: Index | None, batch_size: int) -> Loader:
         return Loader(
             source,
-            index=None if whole else self.roles[role],
+            index=index,
             batch_size=batch_size,
             seed=self.seed,
             shuffle=False,
@@ -126,8 +130,10 @@ class Setting:
         )
 
     def trusted_batch(self, limit: int = 512) -> Batch:
-        """Return the trusted rows with true labels as one batch, at most ``limit`` of them."""
-        return next(self.evaluation("trusted", batch_size=limit).epoch())
+        """Return the trusted rows with true labels as one batch; drawn by the seed if there are more than ``limit``."""
+        rows = self.roles["trusted"]
+        drawn = np.sort(rows[permutation(stream(self.seed, "trusted batch"), len(rows))[:limit]])
+        return next(self._in_order(self.source, drawn, limit).epoch())
 
     def student(self, name: str, rule: Rule) -> Student:
         """Return a fresh student; the same seed gives the same initial parameters."""
@@ -169,6 +175,8 @@ def make_setting(
         if not 0 < share < 1:
             raise ConfigError(f"--{name} is {share}; it is a share of the rows and must lie between 0 and 1.")
     source = data.train
+    if source.x.ndim < 2:
+        raise DataError(f"{source.name}: x has shape {source.x.shape}; a row must be a vector or an image.")
     n = len(source)
     held_out = 0 if data.test is not None else int(test * n)
     n_trusted = round(trusted * (n - held_out))

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..errors import ConfigError
 from ..training import Step
 
 Floats = npt.NDArray[np.floating]
@@ -42,6 +43,10 @@ class Recorder:
     def add(self, step: Step) -> None:
         """Take in a step; nothing is read from the device before the epoch ends."""
         weight = step.lesson.notes.get("weight", step.lesson.weight)
+        if len(weight) != len(step.batch):
+            raise ConfigError(
+                f"a recorded teacher must keep the rows of the batch: it made {len(weight)} of {len(step.batch)}."
+            )
         self._steps.append((step.batch.index, weight.detach(), step.metrics["losses"]))
 
     def end_epoch(self, epoch: int, progress: float) -> tuple[Floats, Floats]:
@@ -63,7 +68,7 @@ class Recorder:
 
     @property
     def mean_weight(self) -> Floats:
-        """Mean weight (N,) of each row after burn-in, NaN for rows that were not drawn since."""
+        """Mean weight (N,) of each row after 18 % of training (the usual burn-in), NaN if it was not drawn since."""
         return _ratio(self.weight_sum, self.weight_count)
 
     @property

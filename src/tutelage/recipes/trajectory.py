@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import load_checkpoint, save_checkpoint, with_prefix, without_prefix
-from ..errors import NotFiniteError
+from ..errors import CheckpointError, NotFiniteError, TutelageError
 from ..evaluation import accuracy, auc, calibration_error, per_class_accuracy
 from ..rules import Rule
 from ..runs import RunFolder
+from ..student import Student
 from ..teacher import Teacher
 from ..training import check_finite
-from .cohort import Cohort, Separate, cohort
+from .cohort import Cohort, Together, cohort
 from .experiment import Labels, Setting
 from .recorder import Recorder
 
@@ -132,19 +133,29 @@ def read_outcome(folder: RunFolder, name: str) -> Outcome | None:
     if not folder.has(f"arms/{name}.json"):
         return None
     facts = folder.read(f"arms/{name}.json")
-    tensors, _ = load_checkpoint(folder.path / f"arms/{name}.safetensors")
-    return Outcome(facts["records"], tensors, facts["stacked"], facts["seconds"])
+    try:
+        tensors, _ = load_checkpoint(folder.path / f"arms/{name}.safetensors")
+        return Outcome(facts["records"], tensors, facts["stacked"], facts["seconds"])
+    except (CheckpointError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder.path}/arms/{name} is damaged ({error}); remove {name}.json there and resume to train it again."
+        ) from error
 
 
 def restore_metrics(folder: RunFolder, names: Sequence[str]) -> None:
     """Make the metric lines those of the finished trajectories and of the checkpoint, no more."""
     records: list[Record] = []
-    for name in names:
-        if folder.has(f"arms/{name}.json"):
-            records += _lines(folder.read(f"arms/{name}.json")["records"])
+    finished = [name for name in names if folder.has(f"arms/{name}.json")]
+    for name in finished:
+        outcome = read_outcome(folder, name)
+        assert outcome is not None
+        records += _lines(outcome.records)
     saved = folder.load()
     if saved is not None:
-        records += _lines(saved[1]["records"])
+        if saved[1].get("trajectory") in finished:  # killed between its last file and the removal of its checkpoint
+            folder.drop_checkpoint()
+        else:
+            records += _lines(saved[1].get("records", []))
     folder.write_metrics(records)
 
 
@@ -180,11 +191,11 @@ class _Run:
         self.checkpoint_seconds = training.checkpoint_seconds
         students = [s.student(training.student, rule) for s in settings]
         saved = self.folder.load()
-        if saved is not None and saved[1]["trajectory"] == trajectory.name:
-            tensors, facts = saved
-            self._restore(tensors, facts, [*students])
+        stack = training.stack
+        if saved is not None and saved[1].get("trajectory") == trajectory.name:
+            stack = self._restore(*saved, students)
         example = next(self.loaders[0].epoch()).x[:4]
-        self.cohort: Cohort = cohort(students, example, stack=training.stack)
+        self.cohort: Cohort = cohort(students, example, stack=stack)
         self.tests = [s.evaluation("test") for s in settings]
         self.trusted = [s.evaluation("trusted") for s in settings]
 
@@ -203,8 +214,6 @@ class _Run:
             if now - saved_at >= self.checkpoint_seconds and self.done < self.steps:
                 self._save()
                 saved_at = now
-        for student in self.cohort.students():
-            check_finite(student)
         return self._finish()
 
     def _rounds(self) -> Iterator[Any]:
@@ -213,6 +222,8 @@ class _Run:
 
     def _end_epoch(self) -> float:
         """Evaluate all students, write a metric line for each, and return their mean test accuracy."""
+        for student in self.cohort.students():
+            check_finite(student)
         epoch, progress = self.done // self.per_epoch - 1, (self.done - 1) / self.steps
         tested, trusted = self._answers(self.tests), self._answers(self.trusted)
         new = []
@@ -268,18 +279,27 @@ class _Run:
             "done": self.done,
             "records": self.records,
             "seconds": self.seconds,
+            "stacked": isinstance(self.cohort, Together),
         }
         self.folder.save(tensors, facts)
 
-    def _restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], students: list[Any]) -> None:
-        for s, student in enumerate(students):
-            student.load_state_dict(without_prefix(f"student.{s}", tensors))
-            self.teachers[s].load_state_dict(without_prefix(f"teacher.{s}", tensors))
-            self.recorders[s].load_state_dict(without_prefix(f"recorder.{s}", tensors))
-        self.records, self.done, self.seconds = facts["records"], facts["done"], facts["seconds"]
+    def _restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], students: Sequence[Student]) -> bool:
+        """Take over a checkpoint; return whether the students were stacked."""
+        try:
+            for s, student in enumerate(students):
+                student.load_state_dict(without_prefix(f"student.{s}", tensors))
+                self.teachers[s].load_state_dict(without_prefix(f"teacher.{s}", tensors))
+                self.recorders[s].load_state_dict(without_prefix(f"recorder.{s}", tensors))
+            self.records, self.done, self.seconds = facts["records"], facts["done"], facts["seconds"]
+            return bool(facts["stacked"])
+        except (KeyError, ValueError, RuntimeError, TutelageError) as error:
+            first = str(error).splitlines()[0]
+            raise CheckpointError(
+                f"{self.folder.checkpoint} does not fit this run ({first}); remove it to train this arm from its start."
+            ) from error
 
     def _finish(self) -> Outcome:
-        outcome = Outcome(self.records, self._tensors(), not isinstance(self.cohort, Separate), self.seconds)
+        outcome = Outcome(self.records, self._tensors(), isinstance(self.cohort, Together), self.seconds)
         name = self.trajectory.name
         save_checkpoint(self.folder.path / f"arms/{name}.safetensors", outcome.tensors, {"arm": name})
         facts = {"records": outcome.records, "stacked": outcome.stacked, "seconds": outcome.seconds}

@@ -88,8 +88,10 @@ class Curriculum(Teacher):
         e = percent(batch.progress)
         losses = student.losses(batch.x, batch.y, self.loss).detach()
         level = curricula.percentile(losses, self.percentiles[e], self.interpolation)
-        moving = torch.lerp(level.double(), self.threshold, self.decay)
-        threshold = moving / (1.0 - self.decay ** (self.updates + 1)) if self.bias_correction else moving
+        # the corrected average in its incremental form, which keeps a constant loss to the last bit
+        past = self.decay ** (self.updates + 1).double() if self.bias_correction else 0.0
+        gain = (1.0 - self.decay) / (1.0 - past)
+        threshold = self.threshold + gain * (level.double() - self.threshold)
         if e < self.burn_in:
             before = torch.ones_like(losses)
         else:
@@ -99,7 +101,6 @@ class Curriculum(Teacher):
         notes: dict[str, Any] = {
             "loss": losses,
             "threshold": threshold,
-            "moving_percentile": moving,
             "percent": e,
             "percentile": self.percentiles[e],
             "weight": before,
@@ -112,20 +113,21 @@ class Curriculum(Teacher):
     @torch.no_grad()
     def learn(self, lesson: Lesson, student: Student, validation: Batch | None) -> dict[str, Any]:
         """Commit the moving percentile that the lesson was made with; return the threshold."""
-        self.threshold.copy_(lesson.notes["moving_percentile"])
+        self.threshold.copy_(lesson.notes["threshold"])
         self.updates += 1
         return {"threshold": lesson.notes["threshold"]}
 
     def _drop(self, weight: Tensor, batch: Batch, student: Student, e: int, notes: dict[str, Any]) -> Tensor:
         assert self.dropout is not None
-        rate = self.dropout[e]
-        if not self.allow_empty and rows_left(len(batch), rate) == 0 and len(batch) > 1:
+        if len(batch) == 1:  # a single row is not dropped
+            return weight
+        if not self.allow_empty and rows_left(len(batch), max(self.dropout)) == 0:
             raise ConfigError(
-                f"example dropout {rate} leaves none of {len(batch)} rows at percent {e}; "
-                "lower it, or pass allow_empty=True."
+                f"example dropout {max(self.dropout)} leaves none of {len(batch)} rows; "
+                "lower it, or pass allow_empty (--allow-empty)."
             )
         key = counter(stream(student.seed, "example dropout"), student.step)
-        mask = kept(weight, batch.index, rate, self.mode, key)
+        mask = kept(weight, batch.index, self.dropout[e], self.mode, key)
         notes["kept"] = mask
         return mask.to(weight.dtype) if self.mode == "binary" else weight * mask
 
