@@ -20,7 +20,10 @@ from .runs import RunFolder
 from .teachers import CATALOGUE
 
 app = App(
-    name="tutelage", version=__version__, help="Machine teaching: teachers that choose what a student learns from."
+    name="tutelage",
+    version=__version__,
+    help="Machine teaching: teachers that choose what a student learns from.",
+    suppress_keyboard_interrupt=False,
 )
 run_app = App(name="run", help="Run a recipe: compare teachers over paired seeds, and write a report.")
 app.command(run_app)
@@ -163,8 +166,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _fail("stopped")
         return 130
     return 0
-
-
-def entry() -> None:
-    """Run the command line and leave with its exit status."""
-    sys.exit(main())

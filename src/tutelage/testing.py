@@ -134,8 +134,8 @@ def check_teacher(
         own_forwards: student forward passes that a step may take beyond the one that is studied; 0 for teachers that
             weigh by the student's own losses, more for those that look ahead.
         descends_validation: whether the parameters of the teacher, if it has any, are learned by descending the
-            cross-entropy of the validation batch one step ahead; ``learn`` then leaves this gradient in ``.grad``. False
-            for teachers that learn otherwise.
+            cross-entropy of the validation batch one step ahead; ``learn`` then leaves this gradient in ``.grad``.
+            False for teachers that learn otherwise.
         tolerance: largest relative error of that gradient, against central differences.
 
     Raises:
