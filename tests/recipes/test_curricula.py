@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tutelage.cli import main
-from tutelage.errors import ConfigError, NotFiniteError
+from tutelage.errors import CheckpointError, ConfigError, NotFiniteError
 from tutelage.recipes import curricula
 from tutelage.recipes.curricula import ARMS, Config, parse_dropout, run
 from tutelage.runs import RunFolder
@@ -210,6 +210,16 @@ def line_of(capsys, *arguments):
         (["run", "curricula", "--trusted", "0.0001"], "digits: 1797 rows are too few"),
         (["run", "curricula", "--batch-size", "5000"], "batch size 5000 is larger than the 1258 training rows"),
         (["run", "curricula", "--rule", "adm"], 'unknown rule "adm". Known: adam, adamw, sgd.'),
+        (["run", "curricula", "--weight-decay", "nan"], "--weight-decay is nan; it must be in 0..1000000."),
+        (["run", "curricula", "--threads", "1000000000"], "--threads is 1000000000; it must be at most 1024."),
+        (["run", "curricula", "--device", "meta"], '--device "meta" is not supported'),
+        (["run", "curricula", "--student", ":"], 'student ":" is not of the form package.module:function.'),
+        (["run", "curricula", "--data", ""], "--data is empty"),
+        (["run", "curricula", "--out", "/dev/null/run"], "/dev/null/run"),
+        (
+            ["run", "curricula", "--dropout", "0.5x17,0.05x78,1.0x5"],
+            "leaves none of 128 rows; lower it, or pass allow_empty",
+        ),
         (["run", "curricula", "--lr", "-1"], "--lr is -1.0; it must be in 0..1000000."),
         (["run", "curricula", "--percentile", "half"], '--percentile is "half"; give a number between 0 and 1'),
         (["run", "curricula", "--percentile", "1.5"], "percentile is 1.5; it must lie between 0 and 1"),
@@ -240,6 +250,101 @@ def test_a_network_of_the_wrong_shape(capsys, tmp_path, monkeypatch):
     line = line_of(capsys, "run", "curricula", "--student", "wrongnet:make")
     assert "student wrongnet:make returned (2, 3) for 2 examples, but needs (2, 10), one logit per class." in line
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "def make(shape, classes):\n    raise ValueError('my own bug')\n",
+            "ValueError: my own bug (ownnet.py, line 2)",
+        ),
+        ("def make(shape, classes)\n", "importing ownnet failed: SyntaxError"),
+        ("import nosuchpackage\n", 'cannot import "nosuchpackage"'),
+        ("raise SystemExit(7)\n", "importing ownnet failed: SystemExit: 7"),
+        ("def make(a, b, c):\n    pass\n", "TypeError"),
+        ("from torch import nn\ndef make():\n    return nn.Flatten()\n", "has no parameters to train"),
+        (
+            "from torch import nn\nclass N(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+            "        self.l = nn.Linear(64, 10)\n    def forward(self, x):\n        if self.training:\n"
+            "            raise KeyError('only in training')\n        return self.l(x.flatten(1))\n"
+            "def make():\n    return N()\n",
+            "KeyError: 'only in training' (ownnet.py, line 8)",
+        ),
+    ],
+    ids=["raises", "syntax", "import", "exit", "arguments", "shape", "training"],
+)
+def test_a_network_that_fails(code, message, capsys, tmp_path, monkeypatch):
+    (tmp_path / "ownnet.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    try:
+        assert message in line_of(capsys, "run", "curricula", "--student", "ownnet:make")
+    finally:
+        sys.modules.pop("ownnet", None)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_divergence_in_the_last_step_of_an_epoch_is_named(tmp_path):
+    options = {"teachers": "trusted-only", "rule": "sgd", "lr": 1e6, "seeds": 1, "epochs": 40, "student": "mlp"}
+    with pytest.raises(NotFiniteError, match=r"trusted-only: .*lower the learning rate"):
+        run(Config(**options), tmp_path / "run")
+
+
+def test_what_cannot_be_resumed(finished, capsys, tmp_path):
+    import shutil
+
+    _, out = finished
+    stored = json.loads((out / "config.json").read_text())
+    for change, message in (
+        ({"recipe": "curriclua"}, 'unknown recipe "curriclua". Did you mean "curricula"?'),
+        ({"data": {"training": "other"}}, "the training data has changed since the run started"),
+        ({"config": {"seeds": 2}}, "config.json is damaged"),
+        ({"config": stored["config"] | {"seeds": "many"}}, "config.json is damaged"),
+    ):
+        copy = tmp_path / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(out, copy)
+        (copy / "config.json").write_text(json.dumps(stored | change))
+        assert message in line_of(capsys, "resume", str(copy))
+    for text in ("[]", "null", "{"):
+        (copy / "config.json").write_text(text)
+        assert "config.json" in line_of(capsys, "resume", str(copy))
+        assert "config.json" in line_of(capsys, "report", str(copy))
+    shutil.rmtree(copy)
+    shutil.copytree(out, copy)
+    (copy / "arms" / "spcl.json").write_text("{}")
+    assert "arms/spcl is damaged" in line_of(capsys, "resume", str(copy))
+
+
+def test_two_processes_do_not_write_one_run(finished):
+    _, out = finished
+    folder = RunFolder.open(out)
+    with folder.locked(), pytest.raises(CheckpointError, match="is being written by another process"):
+        curricula.resume(RunFolder.open(out))
+    curricula.resume(folder)
+
+
+def test_a_crash_before_the_checkpoint_is_removed_leaves_no_double_lines(tmp_path):
+    out = tmp_path / "run"
+    run(Config(**SMALL, teachers="uniform,spcl"), out)
+    before = (out / "metrics.jsonl").read_bytes()
+    folder = RunFolder.open(out)
+    folder.save({}, {"trajectory": "spcl", "records": json.loads((out / "arms" / "spcl.json").read_text())["records"]})
+    curricula.resume(folder)
+    assert (out / "metrics.jsonl").read_bytes() == before
+    assert folder.load() is None
+
+
+def test_trusted_rows_for_learning_teachers_come_from_all_classes():
+    """Also where the rows of the source are sorted by class, and there are more than the limit."""
+    (setting, _) = curricula._Plan(Config(**SMALL)).settings
+    batch = setting.trusted_batch(40)
+    assert len(batch) == 40
+    assert len(batch.y.unique()) >= 9
+    assert np.isin(batch.index.numpy(), setting.roles.trusted).all()
+    assert not torch.equal(batch.index, torch.from_numpy(setting.roles.trusted[:40]))
 
 
 def test_labels_outside_the_classes(capsys, tmp_path):

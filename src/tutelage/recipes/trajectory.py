@@ -229,6 +229,10 @@ class _Run:
         new = []
         for s, setting in enumerate(self.settings):
             logits, y = tested[s]
+            if not logits.isfinite().all():
+                raise NotFiniteError(
+                    f"the answers to the test rows are not finite after {self.done} steps; lower the learning rate."
+                )
             weights, losses = self.recorders[s].end_epoch(epoch, progress)
             right = self._right(setting)
             new.append(
