@@ -24,6 +24,7 @@ from rich.table import Table
 
 import tutelage
 from tutelage import SGD, Adam, Batch, Student, train
+from tutelage.allocator import keep_freed_memory
 from tutelage.data import Augmentation, Loader, Normalise, from_arrays, load
 from tutelage.nets import build
 from tutelage.stacked import StackedStudent
@@ -197,6 +198,7 @@ def main():
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as the command line does; for all variants alike
     device = torch.device(options.device)
     if options.peak:
         print(peak(*options.peak.split("/"), device))

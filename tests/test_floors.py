@@ -9,6 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "tutelage"
 FLOORS = {
+    "allocator": 0,
     "errors": 0, "randomness": 0, "lesson": 0, "losses": 0, "curricula": 0, "example_dropout": 0, "functional": 0,
     "rules": 1, "schedules": 1, "student": 1, "data": 1, "nets": 1,
     "stacked": 2, "teacher": 2,

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from . import __version__
+from .allocator import keep_freed_memory
 from .display import Bars, catalogue_table, described, result_table
 from .errors import CheckpointError, ConfigError, TutelageError, unknown
 from .recipes import RECIPES, curricula
@@ -152,6 +153,7 @@ def _fail(message: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status: 0, or 2 with one line on standard error for a user's error."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    keep_freed_memory()
     try:
         app.config = _file_options(given)
         app(given, exit_on_error=False, print_error=False, result_action="return_none")

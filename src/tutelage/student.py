@@ -1,5 +1,6 @@
 """The student: a network, an update rule, and where in parameter space it stands."""
 
+import contextlib
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,6 +14,15 @@ from .functional import FunctionalNet
 from .lesson import Lesson, Loss
 from .randomness import counter, seeded, stream
 from .rules import Gradients, Params, Rule, RuleState, Scalar
+
+_DETERMINISTIC = frozenset(
+    {
+        *(nn.Sequential, nn.Flatten, nn.Identity, nn.Linear, nn.Conv1d, nn.Conv2d, nn.LayerNorm),
+        *(nn.BatchNorm1d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d),
+        *(nn.ReLU, nn.LeakyReLU, nn.GELU, nn.Tanh, nn.Sigmoid),
+    }
+)
+"""Modules that draw nothing: a network of these alone needs no seeded generator around its pass."""
 
 
 class Forward(NamedTuple):
@@ -76,6 +86,7 @@ class Student:
         self._frozen = {n: p.detach().clone() for n, p in net.named_parameters() if not p.requires_grad}
         self._buffers = {n: b.detach().clone() for n, b in net.named_buffers()}
         self._state = rule.init(self._params)
+        self._draws = any(type(module) not in _DETERMINISTIC for module in net.modules())
         self._last: Forward | None = None
         self._losses: tuple[Forward, Any, Loss, Tensor] | None = None
         self._is_view = False
@@ -354,7 +365,8 @@ class Student:
         for module, mode in self._modes:  # as they were given: eval() on the user's module changes nothing here
             module.training = mode and training
         try:
-            with seeded(counter(self._key, self._state.step), x.device):
+            key = counter(self._key, self._state.step)
+            with seeded(key, x.device) if self._draws else contextlib.nullcontext():
                 logits, after = self._call({**self._params, **self._frozen, **buffers}, x)
         finally:
             if hook is not None:
