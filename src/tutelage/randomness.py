@@ -6,6 +6,7 @@ figure 16); counters nest: ``h(k, a, b) = h(h(k, a), b)``. The numpy and the tor
 device: torch has no arithmetic on uint64, so its form works on int64 and masks the sign after each shift.
 """
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ _M2 = 0x94D049BB133111EB
 _MASK = (1 << 64) - 1
 
 
+@functools.lru_cache(maxsize=4096)
 def stream(seed: int, name: str) -> int:
     """Return the 64-bit key of a named stream: the first 8 bytes, little-endian, of SHA-256 of ``"seed/name"``."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "little")
