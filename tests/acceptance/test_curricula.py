@@ -1,4 +1,9 @@
-"""The experiments of the digits table, five seeds, with thresholds set before; nothing is chosen on the test set."""
+"""The experiments of the digits table, five seeds; nothing is chosen on the test set.
+
+The thresholds on plain training, self-paced, predefined, the oracle, the percentile and the noise were set before the
+first run. Those on hard and focal, the AUC of the weights, the honest rows and the arms at 80 % noise are wider than
+what was measured, and guard against regressions.
+"""
 
 import pytest
 
