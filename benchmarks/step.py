@@ -25,7 +25,7 @@ from rich.table import Table
 import tutelage
 from tutelage import SGD, Adam, Batch, Student, train
 from tutelage.allocator import keep_freed_memory
-from tutelage.data import Augmentation, Loader, Normalise, from_arrays, load
+from tutelage.data import Augmentation, Normalise, Pipeline, from_arrays, load
 from tutelage.nets import build
 from tutelage.stacked import StackedStudent
 from tutelage.teachers import CATALOGUE, Uniform
@@ -60,8 +60,9 @@ def batches(shape, count, device, seed=0):
     data = source(shape)
     rows = torch.arange(1280).numpy()
     scaling = Augmentation(Normalise.fit(data, rows))
-    loader = Loader(data, index=rows, batch_size=128, seed=seed, augmentation=scaling, device=device)
-    return [Batch(b.x, b.y, b.index, 0.5) for b in loader.batches(count)]
+    pipe = Pipeline.from_source(data, index=rows, seed=seed).shuffle().batch(128, drop_remainder=True)
+    made = pipe.augment(scaling).repeat().batches(count, device=device)
+    return [Batch(b.x, b.y, b.index, 0.5) for b in made]
 
 
 def plain_loop(name, data, device):

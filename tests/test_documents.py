@@ -39,6 +39,12 @@ def test_the_data_of_the_docs_runs(real_data, monkeypatch):
     assert names["batch"].x.shape == (128, 3, 32, 32)
 
 
+def test_the_pipelines_of_the_docs_run():
+    first, second = blocks("docs/pipeline.md", "python")
+    exec(first, {})
+    exec(second, {})
+
+
 @pytest.mark.parametrize("path", ["README.md", "docs/curricula.md"])
 def test_commands_parse(path):
     for block in blocks(path, "sh"):

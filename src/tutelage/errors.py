@@ -28,6 +28,10 @@ class CheckpointError(TutelageError):
     """A run folder or a checkpoint cannot be written, read or resumed."""
 
 
+class CannotResume(CheckpointError):
+    """A stream of data cannot go on from a state: it is not the same stream, or its source cannot."""
+
+
 def unknown(kind: str, given: str, known: Iterable[str]) -> str:
     """Return the sentence for an unknown name, with the nearest known one if there is any.
 

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tutelage import randomness
 from tutelage.data import (
     AlternatingFlip,
     Augmentation,
@@ -100,12 +101,41 @@ def test_a_row_depends_on_seed_epoch_and_index_only(order, size, seed, epoch, na
     assert torch.allclose(part, whole[chosen], atol=1e-6)
 
 
+@settings(deadline=None, max_examples=25)
+@given(
+    epochs=st.lists(st.integers(0, 2**40), min_size=16, max_size=16),
+    seed=st.integers(0, 99),
+    name=st.sampled_from(sorted(ROW_OPS)),
+)
+def test_an_epoch_a_row_gives_the_bits_of_each_epoch(epochs, seed, name):
+    op = ROW_OPS[name]
+    together = op.draw(seed, torch.tensor(epochs), INDEX)
+    alone = [op.draw(seed, e, INDEX[row : row + 1]) for row, e in enumerate(epochs)]
+    assert torch.equal(together, torch.cat(alone, dim=-1))
+
+
+def test_a_batch_that_straddles_two_passes():
+    ops = Augmentation(Crop(2), Flip(), Normalise.channels(*CIFAR10), Cutout(3))
+    epochs = torch.tensor([6] * 5 + [7] * 11)
+    out = ops.apply(X, ops.draw(1, epochs, INDEX))
+    first, second = (ops.apply(X[r], ops.draw(1, e, INDEX[r])) for e, r in ((6, slice(5)), (7, slice(5, 16))))
+    assert torch.equal(out, torch.cat([first, second]))
+    assert not torch.equal(out[:5], ops.apply(X[:5], ops.draw(1, 7, INDEX[:5])))
+
+
 def test_host_draws_equal_device_draws():
     index = torch.tensor([0, 1, 5, 10**6, 2**40])
     host = draws(3, "crop", 7, index, 3)
     keys = hashed_tensor(counter(stream(3, "crop"), 7), index)
     assert torch.equal(host, hashed_tensor(keys, torch.arange(3)[:, None]))
     assert host[2, 4].item() % 2**64 == drawn_by_hand("crop", 3, 7, 2**40, 2)
+
+
+def test_device_draws_take_an_epoch_a_row():
+    index, epochs = torch.tensor([0, 1, 5, 10**6]), torch.tensor([3, 0, 2**33, 7])
+    host = draws(3, "crop", epochs, index, 3)
+    keys = randomness._hashed_by_torch(randomness._hashed_by_torch(stream(3, "crop"), epochs), index)
+    assert torch.equal(host, randomness._hashed_by_torch(keys, torch.arange(3)[:, None]))
 
 
 @pytest.mark.parametrize("name", sorted(ROW_OPS))
@@ -223,6 +253,11 @@ def test_columns_of_a_table_and_constant_ones():
         (lambda: Augmentation(Cutout(), Standardise()), ConfigError, "Standardise comes after erase"),
         (lambda: Augmentation(Mixup(2), Cutmix(2)), ConfigError, "Cutmix comes after mix"),
         (lambda: Augmentation(Flip(), AlternatingFlip()), ConfigError, "at most one of each"),
+        (
+            lambda: Flip().draw(0, torch.zeros(2, dtype=torch.int64), INDEX),
+            ShapeError,
+            r"flip: epoch has shape \(2,\), index \(16,\); one a row is needed.",
+        ),
         (lambda: Crop(0), ConfigError, "crop: padding is 0; it must be at least 1."),
         (lambda: Crop(1, "wrap"), ConfigError, 'crop: mode is "wrap"'),
         (lambda: Flip(1.5), ConfigError, "flip: prob is 1.5"),

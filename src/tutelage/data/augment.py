@@ -6,16 +6,16 @@ from torch import Tensor
 from ..errors import ConfigError
 from .geometry import Crop
 from .mixing import Mixing
-from .transforms import Stage, Transform
+from .transforms import Epoch, Stage, Transform
 
-_ORDER = "crop, flip (in uint8), normalise, cutout, mix, at most one of each"
+_ORDER = "crop, flip (in uint8), randaugment, normalise, cutout, mix, at most one of each"
 
 
 class Augmentation:
-    """Crop and flip in uint8, then float and normalise, then cutout, then mixup or cutmix.
+    """Crop and flip in uint8, then float and RandAugment, normalise, then cutout, then mixup or cutmix.
 
-    Pixels are moved while they are bytes, a quarter of the memory; cutout sets 0 after normalising, which is
-    the mean colour. Another order is refused.
+    Pixels are moved while they are bytes, a quarter of the memory; RandAugment needs values in [0, 1]; cutout
+    sets 0 after normalising, which is the mean colour. Another order is refused.
 
     Args:
         *ops: transforms in this order, at most one of each stage; any may be missing.
@@ -34,9 +34,9 @@ class Augmentation:
         self.transforms = tuple(op for op in ops if isinstance(op, Transform))
         self.mixing = next((op for op in ops if isinstance(op, Mixing)), None)
 
-    def draw(self, seed: int, epoch: int, index: Tensor) -> tuple[Tensor, ...]:
+    def draw(self, seed: int, epoch: Epoch, index: Tensor) -> tuple[Tensor, ...]:
         """Return the parameters of every transform but mixing, for the rows ``index`` (int64, (N,)) in an
-        epoch.
+        epoch, or each in its own (int64, (N,)).
         """
         return tuple(op.draw(seed, epoch, index) for op in self.transforms)
 
@@ -48,7 +48,7 @@ class Augmentation:
             params: of :meth:`draw`; the same ones on two batches augment both alike.
             scale: what integer rows are divided by.
         """
-        moves = sum(op.stage < Stage.SCALE for op in self.transforms)
+        moves = sum(op.stage < Stage.DISTORT for op in self.transforms)
         for op, drawn in zip(self.transforms[:moves], params):
             x = op.apply(x, drawn)
         given = x if x.is_floating_point() else None

@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 
 from ..errors import ConfigError, ShapeError
 from ..randomness import hashed_tensor, integer_tensor, real_tensor, stream
-from .transforms import Stage, Transform, draws, sides
+from .transforms import Epoch, Stage, Transform, draws, sides
 
 Padding: TypeAlias = Literal["zero", "reflect"]
 
@@ -41,7 +41,7 @@ class Crop(Transform):
         if self.mode not in ("zero", "reflect"):
             raise ConfigError(f'crop: mode is "{self.mode}"; it must be zero or reflect.')
 
-    def draw(self, seed: int, epoch: int, index: Tensor) -> Tensor:
+    def draw(self, seed: int, epoch: Epoch, index: Tensor) -> Tensor:
         """Return dy and dx, int64, shape (2, N)."""
         return integer_tensor(draws(seed, self.name, epoch, index, 2), 2 * self.padding + 1)
 
@@ -90,7 +90,7 @@ class Flip(Transform):
         if not 0 <= self.prob <= 1:
             raise ConfigError(f"flip: prob is {self.prob}; it must lie in [0, 1].")
 
-    def draw(self, seed: int, epoch: int, index: Tensor) -> Tensor:
+    def draw(self, seed: int, epoch: Epoch, index: Tensor) -> Tensor:
         """Return which rows to flip, bool, shape (N,)."""
         return real_tensor(draws(seed, self.name, epoch, index, 1)[0]) < self.prob
 
@@ -111,7 +111,7 @@ class AlternatingFlip(Transform):
     stage: ClassVar[Stage] = Stage.FLIP
     name: str = "alternating_flip"
 
-    def draw(self, seed: int, epoch: int, index: Tensor) -> Tensor:
+    def draw(self, seed: int, epoch: Epoch, index: Tensor) -> Tensor:
         """Return which rows to flip, bool, shape (N,)."""
         first_side = hashed_tensor(stream(seed, self.name), index) & 1
         return (first_side + epoch) % 2 == 1
@@ -146,7 +146,7 @@ class Cutout(Transform):
         if self.size < 1:
             raise ConfigError(f"cutout: size is {self.size}; it must be at least 1.")
 
-    def draw(self, seed: int, epoch: int, index: Tensor) -> Tensor:
+    def draw(self, seed: int, epoch: Epoch, index: Tensor) -> Tensor:
         """Return the hashes of row and column, int64, shape (2, N)."""
         return draws(seed, self.name, epoch, index, 2)
 

@@ -1,27 +1,24 @@
-"""Where the rows of a loader lie, and how a batch of them is gathered and cropped: on the host or on the
+"""Where the rows of a fast path lie, and how a batch of them is gathered and cropped: on the host or on the
 device.
 """
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .elements import Array, IntArray
 from .geometry import Crop
-from .sources import Array, IntArray
 
 _PADDED_COPY_BYTES = 4 << 30
 
 
 class Rows(Protocol):
-    """The rows of a subset, gathered by their place in it."""
+    """Rows, gathered by their index."""
 
-    @property
-    def device(self) -> torch.device:
-        """Where places are expected."""
-
-    def take(self, places: Tensor, shift: Tensor | None) -> Tensor:
-        """Return the rows at ``places`` (int64, (B,)) as stored, cropped by ``shift`` (int64, (2, B)) if
+    def take(self, index: Tensor, shift: Tensor | None) -> Tensor:
+        """Return the rows at ``index`` (int64, (B,)) as stored, cropped by ``shift`` (int64, (2, B)) if
         given.
         """
 
@@ -35,33 +32,27 @@ class HostRows:
 
     Args:
         x: all rows of the source, (N, ...).
-        index: rows of the subset, int64, (n,).
+        used: the rows that will be asked for, int64, (n,); None: all.
         crop: how rows are cropped.
     """
 
-    def __init__(self, x: Array, index: IntArray, crop: Crop | None) -> None:
-        self._x = x
-        self._index = index
-        self._crop = crop
+    def __init__(self, x: Array, used: IntArray | None, crop: Crop | None) -> None:
+        self._x, self._crop = x, crop
         self._padded: Tensor | None = None
-        if crop is not None and _size(x, index, crop) <= _PADDED_COPY_BYTES:
-            self._padded = crop.pad(torch.from_numpy(x[index]))
+        if crop is not None and _size(x, used, crop) <= _PADDED_COPY_BYTES:
+            self._padded = crop.pad(torch.from_numpy(x if used is None else x[used]))
+            self._places = None if used is None else _places(len(x), used)
 
-    @property
-    def device(self) -> torch.device:
-        """The host."""
-        return torch.device("cpu")
-
-    def take(self, places: Tensor, shift: Tensor | None) -> Tensor:
-        """Return the rows at ``places``, cropped by ``shift``; see :class:`Rows`."""
-        at = places.numpy()
+    def take(self, index: Tensor, shift: Tensor | None) -> Tensor:
+        """Return the rows at ``index``, cropped by ``shift``; see :class:`Rows`."""
+        at = index.numpy()
         if self._crop is None or shift is None:
-            return torch.from_numpy(self._x.take(self._index[at], axis=0))
+            return torch.from_numpy(self._x.take(at, axis=0))
         if self._padded is None:
-            return self._crop.apply(torch.from_numpy(self._x.take(self._index[at], axis=0)), shift)
+            return self._crop.apply(torch.from_numpy(self._x.take(at, axis=0)), shift)
         dy, dx = shift.numpy()
         windows: Array = self._crop.windows(self._padded).numpy()
-        return torch.from_numpy(windows[at, :, dy, dx])
+        return torch.from_numpy(windows[at if self._places is None else self._places[at], :, dy, dx])
 
 
 class ResidentRows:
@@ -69,33 +60,41 @@ class ResidentRows:
 
     Args:
         x: all rows of the source, (N, ...).
-        index: rows of the subset, int64, (n,).
+        used: the rows that will be asked for, int64, (n,); None: all.
         crop: how rows are cropped.
         device: where they go.
     """
 
-    def __init__(self, x: Array, index: IntArray, crop: Crop | None, device: torch.device) -> None:
-        rows = torch.from_numpy(x[index]).to(device)
+    def __init__(self, x: Array, used: IntArray | None, crop: Crop | None, device: torch.device) -> None:
+        rows = torch.from_numpy(x if used is None else x[used]).to(device)
         self._rows = rows if crop is None else crop.pad(rows)
+        self._places = None if used is None else torch.from_numpy(_places(len(x), used)).to(device)
         self._crop = crop
-        self.device = device
 
-    def take(self, places: Tensor, shift: Tensor | None) -> Tensor:
-        """Return the rows at ``places``, cropped by ``shift``; see :class:`Rows`."""
+    def take(self, index: Tensor, shift: Tensor | None) -> Tensor:
+        """Return the rows at ``index``, cropped by ``shift``; see :class:`Rows`."""
+        places = index if self._places is None else self._places.index_select(0, index)
         if self._crop is None or shift is None:
             return self._rows.index_select(0, places)
         return self._crop.cut(self._crop.windows(self._rows), places, shift)
 
 
-def fits_on(device: torch.device, x: Array, index: IntArray, crop: Crop | None) -> bool:
-    """Tell whether the padded subset takes at most half of the free memory of a CUDA device."""
+def fits_on(device: torch.device, x: Array, used: IntArray | None, crop: Crop | None) -> bool:
+    """Tell whether the padded rows take at most half of the free memory of a CUDA device."""
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)
-    return _size(x, index, crop) <= free // 2
+    return _size(x, used, crop) <= free // 2
 
 
-def _size(x: Array, index: IntArray, crop: Crop | None) -> int:
-    """Return the bytes that the rows of the subset take when padded."""
+def _size(x: Array, used: IntArray | None, crop: Crop | None) -> int:
+    """Return the bytes that the rows take when padded."""
     row = torch.from_numpy(x[:1].copy())
-    return (row if crop is None else crop.pad(row)).nbytes * len(index)
+    return (row if crop is None else crop.pad(row)).nbytes * len(x if used is None else used)
+
+
+def _places(length: int, used: IntArray) -> IntArray:
+    """Return the place of each used row among them."""
+    places = np.zeros(length, dtype=np.int64)
+    places[used] = np.arange(len(used))
+    return places

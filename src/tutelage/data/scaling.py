@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, DataError
 from .sources import Array, IntArray, Source
-from .transforms import Stage, Transform
+from .transforms import Epoch, Stage, Transform
 
 Statistics: TypeAlias = Literal["channel", "pixel", "scalar"]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
@@ -70,7 +70,7 @@ class Normalise(Transform):
         std = np.where(std > 0, std, 1.0)
         return cls(_float(mean / source.scale), _float(std))
 
-    def draw(self, seed: int, epoch: int, index: Tensor) -> Tensor:
+    def draw(self, seed: int, epoch: Epoch, index: Tensor) -> Tensor:
         """Return an empty tensor: there is nothing to draw."""
         return index.new_empty(0)
 
@@ -89,7 +89,7 @@ class Standardise(Transform):
 
     stage: ClassVar[Stage] = Stage.SCALE
 
-    def draw(self, seed: int, epoch: int, index: Tensor) -> Tensor:
+    def draw(self, seed: int, epoch: Epoch, index: Tensor) -> Tensor:
         """Return an empty tensor: there is nothing to draw."""
         return index.new_empty(0)
 

@@ -7,7 +7,7 @@ order, device or thread it comes; ``op.apply(x, params)`` is pure and differenti
 
 from abc import ABC, abstractmethod
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 import torch
@@ -16,15 +16,21 @@ from torch import Tensor
 from ..errors import ShapeError
 from ..randomness import counter, hashed, hashed_tensor, stream
 
+Epoch: TypeAlias = int | Tensor
+"""One epoch for all rows, or int64 (N,), one a row, on the device of the index."""
+
 
 class Stage(IntEnum):
-    """Where a transform stands in an augmentation; x is uint8 before SCALE and float from there on."""
+    """Where a transform stands in an augmentation; x is bytes before DISTORT, float in [0, 1] there, and float from
+    SCALE on.
+    """
 
     CROP = 0
     FLIP = 1
-    SCALE = 2
-    ERASE = 3
-    MIX = 4
+    DISTORT = 2
+    SCALE = 3
+    ERASE = 4
+    MIX = 5
 
 
 class Transform(ABC):
@@ -33,10 +39,11 @@ class Transform(ABC):
     stage: ClassVar[Stage]
 
     @abstractmethod
-    def draw(self, seed: int, epoch: int, index: Tensor) -> Tensor:
+    def draw(self, seed: int, epoch: Epoch, index: Tensor) -> Tensor:
         """Return the parameters of the rows ``index`` (int64, (N,)) in an epoch, on its device.
 
-        Their last axis is N, or 0 if there is nothing to draw: loaders draw for many batches at once and cut.
+        A batch that straddles two passes gives an epoch a row. The last axis is N, or 0 if there is nothing to
+        draw: loaders draw for many batches at once and cut.
         """
 
     @abstractmethod
@@ -55,14 +62,23 @@ class Transform(ABC):
         return self
 
 
-def draws(seed: int, name: str, epoch: int, index: Tensor, count: int) -> Tensor:
-    """Return the hashes ``v_j = h(stream(seed, name), epoch, index, j)``, int64 bits of shape (count, N)."""
-    key = counter(stream(seed, name), epoch)
+def draws(seed: int, name: str, epoch: Epoch, index: Tensor, count: int) -> Tensor:
+    """Return the hashes ``v_j = h(stream(seed, name), epoch, index, j)``, int64 bits of shape (count, N).
+
+    Raises:
+        ShapeError: if there is an epoch a row, but not as many as rows.
+    """
+    key = stream(seed, name)
+    if isinstance(epoch, Tensor) and epoch.shape != index.shape:
+        raise ShapeError(
+            f"{name}: epoch has shape {tuple(epoch.shape)}, index {tuple(index.shape)}; one a row is needed."
+        )
     if index.device.type == "cpu":  # numpy is 2.5 times faster here, with the same bits
-        rows = hashed(key, index.numpy())
+        passes = hashed(key, epoch.numpy()) if isinstance(epoch, Tensor) else counter(key, epoch)
+        rows = hashed(passes, index.numpy())
         return torch.from_numpy(hashed(rows, np.arange(count)[:, None]).view(np.int64))
-    row_keys = hashed_tensor(key, index)
-    return hashed_tensor(row_keys, torch.arange(count, device=index.device)[:, None])
+    pass_keys = hashed_tensor(key, epoch) if isinstance(epoch, Tensor) else counter(key, epoch)
+    return hashed_tensor(hashed_tensor(pass_keys, index), torch.arange(count, device=index.device)[:, None])
 
 
 def sides(kind: str, x: Tensor) -> tuple[int, int]:

@@ -245,18 +245,18 @@ class _Plan:
         rates = Rates(config.rule, config.lr, config.weight_decay, config.scale_decay)
         first = self.settings[0]
         batch_size = config.batch_size or min(128, len(first.roles["train"]))
-        loader = first.loader("given", first.roles["train"], batch_size)
+        rows = first.training("given", first.roles["train"], batch_size)
         self.training = Training(
             student=config.student,
             rule=rates.make,
-            epochs=config.epochs or max(1, round(_STEPS / len(loader))),
+            epochs=config.epochs or max(1, round(_STEPS / len(rows))),
             batch_size=batch_size,
             stack=config.stack,
             checkpoint_seconds=config.checkpoint_seconds,
         )
         self.trajectories = {t.name: t for t in _trajectories(config)}
         self.order = self._order()
-        self._rehearse(next(loader.epoch()), first.student(config.student, rates.make(1)))
+        self._rehearse(next(rows.batches(device=first.device)), first.student(config.student, rates.make(1)))
 
     def _rehearse(self, batch: Batch, student: Student) -> None:
         """Take one step with each teacher, so that what cannot work is refused before a folder is made."""

@@ -12,9 +12,9 @@ from ..data import (
     Crop,
     DataSet,
     Flip,
-    Loader,
     NoisyLabels,
     Normalise,
+    Pipeline,
     Source,
     Split,
     corrupt,
@@ -99,41 +99,36 @@ class Setting:
         """How many examples students are tested on."""
         return len(self.test_source) if self.test_source is not self.source else len(self.roles["test"])
 
-    def loader(self, labels: Labels, index: Index, batch_size: int) -> Loader:
-        """Return shuffled, augmented training batches of these rows, with given or true labels."""
-        y = self.noise.noisy if labels == "given" else self.noise.clean
-        return Loader(
-            self.source,
-            y,
-            index=index,
-            batch_size=batch_size,
-            seed=self.seed,
-            augmentation=self._augmentation(self.augment),
-            device=self.device,
-        )
+    def training(self, labels: Labels, index: Index, batch_size: int) -> Pipeline:
+        """Return shuffled, augmented training batches of these rows, with given or true labels.
 
-    def evaluation(self, role: Literal["test", "trusted"], batch_size: int = 1024) -> Loader:
+        Raises:
+            ConfigError: if there are fewer rows than a batch has.
+        """
+        if batch_size > len(index):
+            raise ConfigError(
+                f"batch size {batch_size} is larger than the {len(index)} training rows; "
+                f"use --batch-size {len(index)} or less."
+            )
+        y = self.noise.noisy if labels == "given" else self.noise.clean
+        rows = Pipeline.from_source(self.source, y, index, seed=self.seed)
+        return rows.shuffle().batch(batch_size, drop_remainder=True).augment(self._augmentation(self.augment))
+
+    def evaluation(self, role: Literal["test", "trusted"], batch_size: int = 1024) -> Pipeline:
         """Return the test rows, or the trusted rows, in order, with true labels, neither shuffled nor augmented."""
         if role == "test" and self.test_source is not self.source:
             return self._in_order(self.test_source, None, batch_size)
         return self._in_order(self.source, self.roles[role], batch_size)
 
-    def _in_order(self, source: Source, index: Index | None, batch_size: int) -> Loader:
-        return Loader(
-            source,
-            index=index,
-            batch_size=batch_size,
-            seed=self.seed,
-            shuffle=False,
-            augmentation=self._augmentation(False),
-            device=self.device,
-        )
+    def _in_order(self, source: Source, index: Index | None, batch_size: int) -> Pipeline:
+        rows = Pipeline.from_source(source, index=index, seed=self.seed)
+        return rows.batch(batch_size).augment(self._augmentation(False))
 
     def trusted_batch(self, limit: int = 512) -> Batch:
         """Return the trusted rows with true labels as one batch; drawn by the seed if there are more than ``limit``."""
         rows = self.roles["trusted"]
         drawn = np.sort(rows[permutation(stream(self.seed, "trusted batch"), len(rows))[:limit]])
-        return next(self._in_order(self.source, drawn, limit).epoch())
+        return next(self._in_order(self.source, drawn, limit).batches(device=self.device))
 
     def student(self, name: str, rule: Rule) -> Student:
         """Return a fresh student; the same seed gives the same initial parameters."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import load_checkpoint, save_checkpoint, with_prefix, without_prefix
+from ..data import Pipeline
 from ..errors import CheckpointError, NotFiniteError, TutelageError
 from ..evaluation import accuracy, auc, calibration_error, per_class_accuracy
 from ..rules import Rule
@@ -179,8 +180,8 @@ class _Run:
         self.trajectory, self.settings, self.folder, self.watcher = trajectory, settings, folder, watcher
         indices = [setting.roles[trajectory.rows] for setting in settings]
         size = min(training.batch_size, *(len(index) for index in indices))
-        self.loaders = [s.loader(trajectory.labels, index, size) for s, index in zip(settings, indices)]
-        self.per_epoch = len(self.loaders[0])
+        self.rows = [s.training(trajectory.labels, index, size) for s, index in zip(settings, indices)]
+        self.per_epoch = len(self.rows[0])
         self.steps = self.per_epoch * training.epochs
         rule = training.rule(self.steps)
         self.teachers = [trajectory.teacher(s, needed).to(s.device) for s in settings]
@@ -194,7 +195,7 @@ class _Run:
         stack = training.stack
         if saved is not None and saved[1].get("trajectory") == trajectory.name:
             stack = self._restore(*saved, students)
-        example = next(self.loaders[0].epoch()).x[:4]
+        example = next(self.rows[0].batches(device=settings[0].device)).x[:4]
         self.cohort: Cohort = cohort(students, example, stack=stack)
         self.tests = [s.evaluation("test") for s in settings]
         self.trusted = [s.evaluation("trusted") for s in settings]
@@ -217,7 +218,10 @@ class _Run:
         return self._finish()
 
     def _rounds(self) -> Iterator[Any]:
-        streams = [loader.batches(self.steps, start=self.done) for loader in self.loaders]
+        streams = [
+            rows.repeat().batches(self.steps, start=self.done, device=setting.device)
+            for rows, setting in zip(self.rows, self.settings)
+        ]
         return self.cohort.rounds(self.teachers, streams, [s.trusted_batch() for s in self.settings])
 
     def _end_epoch(self) -> float:
@@ -261,11 +265,11 @@ class _Run:
             return np.ones(len(index), dtype=bool)
         return ~setting.noise.mask[index]
 
-    def _answers(self, loaders: Sequence[Any]) -> list[tuple[Tensor, Tensor]]:
+    def _answers(self, rows: Sequence[Pipeline]) -> list[tuple[Tensor, Tensor]]:
         """Return logits and labels of each seed's rows, in evaluation mode."""
-        logits: list[list[Tensor]] = [[] for _ in loaders]
-        labels: list[list[Tensor]] = [[] for _ in loaders]
-        for batches in zip(*(loader.epoch() for loader in loaders)):
+        logits: list[list[Tensor]] = [[] for _ in rows]
+        labels: list[list[Tensor]] = [[] for _ in rows]
+        for batches in zip(*(r.batches(device=s.device) for r, s in zip(rows, self.settings))):
             for s, answer in enumerate(self.cohort.predict([b.x for b in batches])):
                 logits[s].append(answer)
                 labels[s].append(batches[s].y)
