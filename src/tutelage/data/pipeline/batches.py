@@ -11,7 +11,7 @@ from ...errors import CannotResume, ConfigError, DataError
 from ...lesson import Batch
 from ..elements import as_tensors
 from ..prefetch import ahead
-from .change import inputs
+from .augmented import inputs
 from .gathering import Gathering, Layout, Share, as_labels
 from .grained import through_grain
 from .grouping import Grouping

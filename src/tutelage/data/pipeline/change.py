@@ -11,8 +11,7 @@ import torch
 
 from ...errors import ConfigError, DataError, ShapeError
 from ...randomness import counter
-from ..augment import Augmentation
-from ..elements import Element, IntArray, Signature, as_element, as_tensors, leaves, outline, split_rows
+from ..elements import Element, IntArray, Signature, as_element, as_tensors, leaves, split_rows
 from .nodes import Length, Node, Record, finite, stack_records, whole
 from .rearrange import Rearranging, Subset
 from .streams import Counted, Handle, Lifted, Stream
@@ -164,117 +163,6 @@ class RandomMap(Changing):
         for epoch, index in zip(np.ravel(record.epoch).tolist(), np.ravel(record.index).tolist()):
             key = counter(key, epoch, index)
         return key
-
-
-@dataclass(frozen=True, eq=False)
-class Augment(Changing):
-    """An augmentation of the inputs, drawn per index and epoch; mixing, of batches, per place in the stream."""
-
-    augmentation: Augmentation
-    divisor: float
-    views: int | None = None
-
-    def drawn_in(self, epoch: IntArray) -> IntArray:
-        """Return the epochs to draw for: with a bank of views, the number of the view."""
-        return epoch if self.views is None else epoch % self.views
-
-    @property
-    def pure(self) -> bool:
-        return False
-
-    def change(self, record: Record) -> Record:
-        if self.depth == 0:
-            return _first(self._augmented(_batch_of_one(record)), record)
-        return self._augmented(record)
-
-    def records(self, positions: IntArray, passes: IntArray) -> list[Record]:
-        out = super().records(positions, passes)
-        if self.augmentation.mixing is not None:
-            for record, step in zip(out, self.steps(positions, passes).tolist()):
-                record.value = self.mixed(record.value, step)
-        return out
-
-    def stacked(self, positions: IntArray, passes: IntArray) -> Record:
-        return (
-            self._augmented(self.child.stacked(positions, passes))
-            if self.depth == 0
-            else super().stacked(positions, passes)
-        )
-
-    def steps(self, positions: IntArray, passes: IntArray) -> IntArray:
-        """Return the place of a batch in the whole stream, which mixing is drawn by.
-
-        A pass of unknown length counts as 2^32 batches.
-        """
-        length = self.length
-        return passes * (length if finite(length) else 1 << 32) + positions
-
-    def flow(self, number: int) -> Stream:
-        return _Augmented(self, number) if self.augmentation.mixing is not None else super().flow(number)
-
-    def _augmented(self, record: Record) -> Record:
-        x, y, put = inputs(record.value, "augment")
-        index, epoch = (
-            torch.from_numpy(np.asarray(record.index)),
-            torch.from_numpy(self.drawn_in(np.asarray(record.epoch))),
-        )
-        params = self.augmentation.draw(self.site.seed, epoch, index)
-        x = self.augmentation.apply(torch.from_numpy(x), params, self.divisor)
-        return Record(put(x.numpy(), y), record.index, record.epoch, record.indices)
-
-    def mixed(self, value: Element, step: int) -> Element:
-        """Return a batch mixed as drawn for its place in the stream."""
-        x, y, put = inputs(value, "augment")
-        mixed = self.augmentation.mix(torch.from_numpy(x), torch.from_numpy(y), self.site.seed, step)
-        return put(*(tensor.numpy() for tensor in mixed))
-
-
-class _Augmented(Counted):
-    """Augmented and mixed batches."""
-
-    def __init__(self, node: Augment, number: int) -> None:
-        super().__init__(node.child.stream(number))
-        self._node, self._number = node, number
-
-    def __next__(self) -> Handle:
-        below = next(self._below)
-        self._at += 1
-        return self._handle(self._at - 1, below)
-
-    def handles(self, refs: Sequence[Any]) -> list[Handle]:
-        below = self._below.handles([ref[1] for ref in refs])
-        return [self._handle(ref[0], h) for ref, h in zip(refs, below)]
-
-    def _handle(self, at: int, below: Handle) -> Handle:
-        step = int(self._node.steps(np.array([at]), np.array([self._number]))[0])
-
-        def make(record: Record) -> Record:
-            out = self._node.change(record)
-            out.value = self._node.mixed(out.value, step)
-            return out
-
-        return Handle([at, below.ref], make, below)
-
-
-def inputs(value: Element, who: str) -> tuple[Any, Any, Callable[[Any, Any], Element]]:
-    """Return x and y of an element (x, y) or {"x", "y"}, and how to put others in their places.
-
-    Raises:
-        ShapeError: for another structure.
-    """
-    if isinstance(value, tuple) and len(value) == 2 and not any(isinstance(v, tuple | dict) for v in value):
-        return *value, lambda x, y: (x, y)
-    if isinstance(value, dict) and value.keys() == {"x", "y"}:
-        return value["x"], value["y"], lambda x, y: {"x": x, "y": y}
-    raise ShapeError(f"{who}: an element is {outline(value)}, needs (x, y) or {{x: ., y: .}}; use map first.")
-
-
-def _batch_of_one(record: Record) -> Record:
-    return stack_records([record], "augment")
-
-
-def _first(batch: Record, record: Record) -> Record:
-    return Record(split_rows(batch.value, 1)[0], record.index, record.epoch, record.indices)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from ..augment import Augmentation
 from ..elements import Array, IntArray
 from ..geometry import Crop
 from ..rows import HostRows, ResidentRows, Rows, fits_on
-from .change import Augment, inputs
+from .augmented import Augment, inputs
 from .grouping import Batch
 from .leaves import ArrayReader, Read
 from .nodes import Node, walk

@@ -13,18 +13,21 @@ from ..elements import Element, IntArray, as_element
 from ..plans import Plans
 from ..reader import Reader
 from ..sources import Source
+from .augmented import Augment
 from .batches import BatchIterator
 from .cached import Cache
-from .change import Augment, BatchedMap, Enumerate, Filter, Map, RandomMap
+from .change import BatchedMap, Enumerate, Filter, Map, RandomMap
+from .drawing import Choose, Sample
 from .grained import as_grain
 from .grouping import Batch, PaddedBatch, unbatch
 from .interleaved import Interleave
 from .iterators import ElementIterator, InitialisableIterator, SwitchIterator, plain, tensors
 from .leaves import ArrayReader, Bound, Generate, ItemReader, Placeholder, Read
-from .merge import Choose, Concatenate, Sample, Zip
+from .merge import Concatenate, Zip
 from .nodes import ENDLESS, Node, Record, Site, finite, walk
 from .planned import Planned
-from .rearrange import Prefetch, Repeat, Shard, Shuffle, Skip, Subset, Take
+from .rearrange import Prefetch, Repeat, Shard, Skip, Subset, Take
+from .shuffled import Shuffle
 
 Function = Callable[[Any], Any]
 
