@@ -20,6 +20,7 @@ from .pipeline import Record as Record
 from .plans import NoPlan as NoPlan
 from .plans import Plans as Plans
 from .presets import PRESETS as PRESETS
+from .presets import Preset as Preset
 from .presets import preset as preset
 from .published import CIFAR10_ASYMMETRIC as CIFAR10_ASYMMETRIC
 from .randaugment import RandAugment as RandAugment

@@ -44,19 +44,23 @@ class Config:
     """Options of the recipe; None means: chosen to fit the data or the method."""
 
     data: str = "digits"
-    """Data set: digits, mnist, cifar10, cifar100, a Parquet or npz file, an image folder, or a Hub name owner/name."""
+    """Data set: digits, mnist, cifar10, cifar100, a Parquet, npz, csv or TFRecord file, an image folder, a folder of
+    CIFAR's own binary files, or a Hub name owner/name."""
     label: str | None = None
-    """Label column of Parquet or Hub data."""
+    """Label column of Parquet, csv, TFRecord or Hub data."""
     image: str | None = None
-    """Image column of Parquet or Hub data."""
+    """Image column of Parquet, TFRecord or Hub data."""
     classes: int | None = None
     """Number of classes, for files that do not name them."""
     resize: int | None = None
     """Bring images to this many pixels a side."""
     noise: float = 0.4
     """Share of the training labels to corrupt, in [0, 1)."""
-    noise_kind: str = "uniform"
-    """uniform (true class included), symmetric (excluded), either with -exact, pair-flip, class-flip(-2), none."""
+    noise_kind: str | None = None
+    """uniform (true class included; default), symmetric (excluded), either with -exact, pair-flip, class-flip(-2),
+    none; of a preset one of its own."""
+    preset: str | None = None
+    """Split and noise as published: mentornet, meta-weight-net or l2t-di; in place of --trusted and --test."""
     student: str = "mlp"
     """Network: mlp, mlp-W1-W2, cnn, lenet, resnetD, wrn-D-W, or your own as package.module:function."""
     teachers: str = "uniform,self-paced,spcl,hard,focal,predefined,trusted-only,early-stopping,mixture-mask,oracle"
@@ -104,7 +108,8 @@ class Config:
     keep_positive: bool = False
     """Curricula give weight 1 to every label above 0, as in detection."""
     augment: Augment = "auto"
-    """crop-flip, none, or auto: crop and flip for colour images of at least 32 pixels a side."""
+    """crop-flip, randaugment (crop, flip and RandAugment; extra kornia), none, or auto: crop and flip for colour
+    images of at least 32 pixels a side."""
     device: str = "auto"
     """cpu, cuda, cuda:1, or auto: cuda if there is one."""
     threads: int | None = None
@@ -235,6 +240,7 @@ class _Plan:
                 seed,
                 noise=config.noise,
                 noise_kind=config.noise_kind,
+                published=config.preset,
                 trusted=config.trusted,
                 test=config.test,
                 augment=config.augment,

@@ -1,6 +1,6 @@
 """What the arms of a noisy-label experiment share for one seed: data, noise, splits, loaders, students."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 
 from ..data import (
+    PRESETS,
     Augmentation,
     Crop,
     DataSet,
@@ -15,9 +16,13 @@ from ..data import (
     NoisyLabels,
     Normalise,
     Pipeline,
+    Preset,
+    RandAugment,
     Source,
     Split,
+    Transform,
     corrupt,
+    preset,
     split,
 )
 from ..errors import ConfigError, DataError
@@ -30,7 +35,7 @@ from ..student import Student
 
 Index = npt.NDArray[np.int64]
 Labels = Literal["given", "true"]
-Augment = Literal["auto", "none", "crop-flip"]
+Augment = Literal["auto", "none", "crop-flip", "randaugment"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Setting:
         roles: disjoint indices; ``train`` contains the trusted rows, with their given labels.
         noise: given and true labels of all rows of the training source; wrong ones among the training rows only.
         scaling: statistics of the training rows.
-        augment: crop and flip during training.
+        moving: augmentation before scaling, during training.
         device: where batches live.
     """
 
@@ -91,7 +96,7 @@ class Setting:
     roles: Split
     noise: NoisyLabels
     scaling: Normalise
-    augment: bool
+    moving: tuple[Transform, ...]
     device: torch.device
 
     @property
@@ -112,7 +117,7 @@ class Setting:
             )
         y = self.noise.noisy if labels == "given" else self.noise.clean
         rows = Pipeline.from_source(self.source, y, index, seed=self.seed)
-        return rows.shuffle().batch(batch_size, drop_remainder=True).augment(self._augmentation(self.augment))
+        return rows.shuffle().batch(batch_size, drop_remainder=True).augment(Augmentation(*self.moving, self.scaling))
 
     def evaluation(self, role: Literal["test", "trusted"], batch_size: int = 1024) -> Pipeline:
         """Return the test rows, or the trusted rows, in order, with true labels, neither shuffled nor augmented."""
@@ -122,7 +127,7 @@ class Setting:
 
     def _in_order(self, source: Source, index: Index | None, batch_size: int) -> Pipeline:
         rows = Pipeline.from_source(source, index=index, seed=self.seed)
-        return rows.batch(batch_size).augment(self._augmentation(False))
+        return rows.batch(batch_size).augment(Augmentation(self.scaling))
 
     def trusted_batch(self, limit: int = 512) -> Batch:
         """Return the trusted rows with true labels as one batch; drawn by the seed if there are more than ``limit``."""
@@ -135,16 +140,14 @@ class Setting:
         net = build(name, self.source.x.shape[1:], self.source.num_classes, seed=self.seed)
         return Student(net.to(self.device), rule, seed=self.seed)
 
-    def _augmentation(self, moving: bool) -> Augmentation:
-        return Augmentation(Crop(4), Flip(), self.scaling) if moving else Augmentation(self.scaling)
-
 
 def make_setting(
     data: DataSet,
     seed: int,
     *,
     noise: float,
-    noise_kind: str,
+    noise_kind: str | None,
+    published: str | None,
     trusted: float,
     test: float,
     augment: Augment,
@@ -156,10 +159,12 @@ def make_setting(
         data: a training source, and perhaps a test source.
         seed: of everything.
         noise: rate in [0, 1).
-        noise_kind: see :func:`tutelage.data.corrupt`.
+        noise_kind: see :func:`tutelage.data.corrupt`; of a preset one of its kinds; None: uniform, or its first one.
+        published: a preset for split and noise, see :data:`tutelage.data.PRESETS`; None: by the shares.
         trusted: share of the training rows whose true labels are known, in (0, 1).
         test: share of the rows that is held out if the data has no test source.
-        augment: ``auto``: crop and flip for colour images of at least 32 pixels a side.
+        augment: ``auto``: crop and flip for colour images of at least 32 pixels a side; ``randaugment``: these, and
+            two operations of magnitude 10.
         device: where batches live.
 
     Raises:
@@ -172,19 +177,15 @@ def make_setting(
     source = data.train
     if source.x.ndim < 2:
         raise DataError(f"{source.name}: x has shape {source.x.shape}; a row must be a vector or an image.")
-    n = len(source)
-    held_out = 0 if data.test is not None else int(test * n)
-    n_trusted = round(trusted * (n - held_out))
-    if n_trusted < 1 or (data.test is None and held_out < 1):
-        raise DataError(f"{source.name}: {n} rows are too few for {trusted:g} trusted and {test:g} test rows.")
-    sizes: dict[str, int | Literal["rest"]] = {"trusted": n_trusted, "train": "rest"}
-    if held_out:
-        sizes["test"] = held_out
-    roles = split(source.y, sizes, seed=seed, train_includes=("trusted",))
-    noisy = corrupt(source.y, noise_kind, noise, num_classes=source.num_classes, seed=seed, on=roles["train"])
+    if published is None:
+        roles = _shared(data, seed, trusted, test)
+        kind = noise_kind or "uniform"
+        noisy = corrupt(source.y, kind, noise, num_classes=source.num_classes, seed=seed, on=roles["train"])
+    else:
+        roles, noisy = _as_published(data, published, seed, noise, noise_kind)
     is_image = source.x.ndim == 4
-    if augment == "crop-flip" and not is_image:
-        raise ConfigError(f"--augment crop-flip needs images (N, C, H, W), but {source.name} has {source.x.shape}.")
+    if augment in ("crop-flip", "randaugment") and not is_image:
+        raise ConfigError(f"--augment {augment} needs images (N, C, H, W), but {source.name} has {source.x.shape}.")
     colour = is_image and source.x.shape[1] == 3 and min(source.x.shape[2:]) >= 32
     return Setting(
         seed=seed,
@@ -193,6 +194,49 @@ def make_setting(
         roles=roles,
         noise=noisy,
         scaling=Normalise.fit(source, roles["train"], "channel" if colour else "pixel"),
-        augment=augment == "crop-flip" or (augment == "auto" and colour),
+        moving=_moving(augment, colour),
         device=device,
     )
+
+
+def _moving(augment: Augment, colour: bool) -> tuple[Transform, ...]:
+    if augment == "none" or (augment == "auto" and not colour):
+        return ()
+    return (Crop(4), Flip(), RandAugment(2, 10)) if augment == "randaugment" else (Crop(4), Flip())
+
+
+def _shared(data: DataSet, seed: int, trusted: float, test: float) -> Split:
+    """Deal the rows by shares."""
+    source, n = data.train, len(data.train)
+    held_out = 0 if data.test is not None else int(test * n)
+    n_trusted = round(trusted * (n - held_out))
+    if n_trusted < 1 or (data.test is None and held_out < 1):
+        raise DataError(f"{source.name}: {n} rows are too few for {trusted:g} trusted and {test:g} test rows.")
+    sizes: dict[str, int | Literal["rest"]] = {"trusted": n_trusted, "train": "rest"}
+    if held_out:
+        sizes["test"] = held_out
+    return split(source.y, sizes, seed=seed, train_includes=("trusted",))
+
+
+def _as_published(data: DataSet, name: str, seed: int, noise: float, kind: str | None) -> tuple[Split, NoisyLabels]:
+    """Deal the rows and corrupt the labels as a published system does; its validation rows are the trusted ones.
+
+    Raises:
+        ConfigError: if it has neither, or its counts are for another data set.
+    """
+    chosen = preset(name)
+    if not _has_trusted(chosen):
+        able = ", ".join(p.name for p in PRESETS.values() if _has_trusted(p))
+        raise ConfigError(f"--preset {name} has no trusted rows, which this recipe needs; known with them: {able}.")
+    if noise and not chosen.noises:
+        raise ConfigError(f"--preset {name} has no label noise; pass --noise 0.")
+    roles, noisy = chosen.prepare(data.train, seed=seed, rate=noise, kind=kind)
+    if not len(roles.trusted):
+        roles = replace(roles, trusted=roles.validation, validation=roles.trusted)
+    if data.test is None and not len(roles.test):
+        raise ConfigError(f"--preset {name} takes the data set's own test rows, but {data.train.name} has none.")
+    return roles, noisy
+
+
+def _has_trusted(chosen: Preset) -> bool:
+    return any({"trusted", "validation"} & layout.sizes.keys() for layout in chosen.layouts.values())
