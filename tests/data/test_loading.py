@@ -11,6 +11,7 @@ import pytest
 
 from tutelage.data import load
 from tutelage.data.loading import load_digits
+from tutelage.data.records import TFRecordWriter
 from tutelage.errors import ConfigError, DataError
 
 Image = pytest.importorskip("PIL.Image")
@@ -226,7 +227,7 @@ def test_unknown_and_missing(tmp_path):
     one_line(lambda: load("data/birds.parquet"), DataError, "data/birds.parquet: no such file or folder.")
     one_line(lambda: load(tmp_path / "none"), DataError, "none: no such file or folder.")
     (tmp_path / "a.txt").write_text("text")
-    one_line(lambda: load(tmp_path / "a.txt"), DataError, "a.txt: not a data set; a .parquet or .npz file")
+    one_line(lambda: load(tmp_path / "a.txt"), DataError, "a.txt: not a data set; a .parquet, .npz, .csv, .tfrecord file")
 
 
 def test_bad_parquet(tmp_path):
@@ -348,3 +349,56 @@ def test_hub_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     one_line(lambda: load("owner/birds"), DataError, 'pip install "tutelage[hub]"')
     one_line(lambda: load("cifar10"), DataError, "cifar10: not in TUTELAGE_DATA")
+
+
+def test_csv(tmp_path):
+    (tmp_path / "a-train.csv").write_text("width,height,label\n1,2,cat\n3,4.5,ant\n5,6,cat\n")
+    (tmp_path / "a-test.csv").write_text("width,height,label\n7,8,ant\n")
+    data = load(tmp_path / "a-train.csv")
+    np.testing.assert_array_equal(data.train.x, np.float32([[1, 2], [3, 4.5], [5, 6]]))
+    assert data.train.y.tolist() == [1, 0, 1]
+    assert data.train.classes == data.test.classes == ("ant", "cat")
+    assert data.test.y.tolist() == [0]
+    (tmp_path / "b.csv").write_text("y,a\n2,1\n0,3\n")
+    assert load(tmp_path / "b.csv", num_classes=3).train.y.tolist() == [2, 0]
+    with pytest.raises(ConfigError, match="number of classes is not known"):
+        load(tmp_path / "b.csv")
+    with pytest.raises(DataError, match='no column "kind" among y, a'):
+        load(tmp_path / "b.csv", label="kind")
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_tfrecord(tmp_path, texts):
+    images, labels = pixels(4), [2, 0, 1, 2]
+    for split, rows in (("train", range(3)), ("test", range(3, 4))):
+        with TFRecordWriter(tmp_path / f"a-{split}.tfrecord") as out:
+            for i in rows:
+                label = f"class {labels[i]}".encode() if texts else labels[i]
+                out.write_example({"image": png(images[i]), "label": label})
+    data = load(tmp_path / "a-train.tfrecord", num_classes=3)
+    np.testing.assert_array_equal(data.train.x, images[:3].transpose(0, 3, 1, 2))
+    assert data.train.y.tolist() == labels[:3]
+    assert data.train.classes == (("class 0", "class 1", "class 2") if texts else ("0", "1", "2"))
+    assert data.test.y.tolist() == [2]
+    with pytest.raises(DataError, match='no column "picture" among image, label'):
+        load(tmp_path / "a-train.tfrecord", image="picture", num_classes=3)
+
+
+def test_cifar_binary(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (4, 3072), dtype=np.uint8), np.uint8([3, 9, 0, 1])
+    ten, hundred = tmp_path / "ten", tmp_path / "hundred"
+    for folder in (ten, hundred):
+        folder.mkdir()
+    for i, name in enumerate(("data_batch_1", "data_batch_2", "test_batch")):
+        (ten / f"{name}.bin").write_bytes(bytes([y[i]]) + x[i].tobytes())
+    data = load(ten)
+    np.testing.assert_array_equal(data.train.x, x[:2].reshape(2, 3, 32, 32))
+    assert data.train.y.tolist() == [3, 9]
+    assert data.train.classes[9] == "truck"
+    assert data.test.y.tolist() == [0]
+    (hundred / "train.bin").write_bytes(bytes([19, 99]) + x[0].tobytes())
+    assert load(hundred).train.y.tolist() == [99]
+    assert load(hundred, label="coarse_label").train.num_classes == 20
+    with pytest.raises(ConfigError, match="unknown label of CIFAR-100"):
+        load(hundred, label="rough_label")

@@ -71,7 +71,7 @@ def _source(
     x = decode(((f"{name} row {i}", value["bytes"] or b"") for i, value in enumerate(encoded)), resize)
     values: Sequence[Any] = list(rows[label])
     if isinstance(values[0], str):
-        y, found = text_labels(values)
+        y, found = text_labels(name, values)
         return Source(name, x, y, class_names(name, num_classes, found))
     feature = rows.features[label]
     names = feature.names if isinstance(feature, datasets.ClassLabel) else None

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,14 @@ from .hub import HubError, read_hub
 from .images import Size
 from .parquet import read_parquet
 from .published import CIFAR10_CLASSES
+from .record_files import is_cifar_binary, read_cifar_binary, read_csv, read_tfrecord
 from .sources import DataSet, Source
 
 _DIGITS = tuple(str(d) for d in range(10))
 _HUB_NAMES = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100"}
 _CLASSES = {"mnist": _DIGITS, "cifar10": CIFAR10_CLASSES}
 NAMES = ("digits", *_HUB_NAMES)
+_SUFFIXES = (".parquet", ".npz", ".csv", ".tfrecord")
 
 
 def load(
@@ -35,12 +38,12 @@ def load(
 
     Args:
         name_or_path: ``digits`` (no download), ``mnist``, ``cifar10``, ``cifar100`` (from the folder in the
-            variable TUTELAGE_DATA, as NAME-train.parquet and NAME-test.parquet, else from the Hub), a Parquet
-            file (with NAME-test.parquet beside NAME-train.parquet as the test source), a folder of
-            ``train-*.parquet`` shards, an image folder, an .npz file, or the name of a data set of the Hub,
-            ``owner/name``.
-        label: label column of Parquet or Hub data; None: the usual names.
-        image: image column of Parquet or Hub data; None: the usual names.
+            variable TUTELAGE_DATA, as NAME-train.parquet and NAME-test.parquet, else from the Hub), a Parquet,
+            CSV or TFRecord file (with NAME-test beside NAME-train as the test source), a folder of
+            ``train-*.parquet`` shards, of images or of CIFAR's own binary files, an .npz file, or the name of a
+            data set of the Hub, ``owner/name``.
+        label: label column of Parquet, CSV, TFRecord or Hub data; None: the usual names.
+        image: image column of Parquet, TFRecord or Hub data; None: the usual names.
         resize: (height, width) to bring images to; None: they must be of one size.
         num_classes: K, for files that do not name their classes.
         cache: keep decoded images on disk, in TUTELAGE_CACHE or the user's cache folder.
@@ -60,12 +63,14 @@ def load(
     path = Path(name_or_path)
     if path.is_dir():
         shards = {split: sorted(path.glob(f"{split}-*.parquet")) for split in ("train", "test")}
+        if is_cifar_binary(path):
+            return read_cifar_binary(path, label=label)
         if not shards["train"]:
             return read_image_folder(path, resize=resize, cache=cache)
         return _read_shards(path.name, shards, label, image, resize, num_classes, cache)
     if path.is_file():
         return _load_file(path, label, image, resize, num_classes, cache)
-    if path.suffix in (".parquet", ".npz") or path.is_absolute() or name.count("/") > 1:
+    if path.suffix in _SUFFIXES or path.is_absolute() or name.count("/") > 1:
         raise DataError(f"{name}: no such file or folder.")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         return read_hub(name, label=label, image=image, resize=resize, num_classes=num_classes)
@@ -116,12 +121,18 @@ def _load_file(
 ) -> DataSet:
     if path.suffix == ".npz":
         return read_npz(path, num_classes=num_classes)
-    if path.suffix != ".parquet":
-        raise DataError(f"{path}: not a data set; a .parquet or .npz file or a folder of images is needed.")
+    if path.suffix not in _SUFFIXES:
+        raise DataError(f"{path}: not a data set; a {', '.join(_SUFFIXES)} file or a folder of images is needed.")
     stem, _, split = path.stem.rpartition("-")
-    beside = path.with_name(f"{stem}-test.parquet")
+    beside = path.with_name(f"{stem}-test{path.suffix}")
     test = [beside] if split == "train" and beside.is_file() else []
     name = stem if split == "train" else path.stem
+    if path.suffix == ".csv":
+        return read_csv(path, *test, label=label, num_classes=num_classes)
+    if path.suffix == ".tfrecord":
+        read = partial(read_tfrecord, label=label, image=image, resize=resize, num_classes=num_classes, cache=cache)
+        train = read([path], f"{name}-train")
+        return DataSet(train, read(test, f"{name}-test", classes=train.classes) if test else None)
     return _read_shards(name, {"train": [path], "test": test}, label, image, resize, num_classes, cache)
 
 

@@ -49,7 +49,7 @@ def read_parquet(
     image = pick_column(str(files[0]), "image", image, IMAGE_COLUMNS, columns)
     label = pick_column(str(files[0]), "label", label, LABEL_COLUMNS, columns)
     names = classes or _named_classes(tables[0].schema_arrow.metadata, label)
-    y, found = _labels(files, tables, label)
+    y, found = _labels(files, tables, label, classes)
     x = decoded(
         files,
         f"parquet {image} {resize}",
@@ -73,10 +73,20 @@ def pick_column(where: str, role: str, given: str | None, usual: Sequence[str], 
     raise DataError(f'{where}: {missing} among {", ".join(columns)}; pass {role}="{columns[0]}".')
 
 
-def text_labels(values: Sequence[str]) -> tuple[IntArray, tuple[str, ...]]:
-    """Return ids of text labels and the class names they stand for, sorted."""
-    names, ids = np.unique(np.asarray(values, dtype=np.str_), return_inverse=True)
-    return ids.astype(np.int64), tuple(str(n) for n in names)
+def text_labels(
+    where: str, values: Sequence[str], classes: Sequence[str] | None = None
+) -> tuple[IntArray, tuple[str, ...]]:
+    """Return ids of text labels and the class names they stand for: those given, or those met, sorted.
+
+    Raises:
+        DataError: if a text is not among the given names.
+    """
+    names = tuple(sorted(set(values)) if classes is None else classes)
+    numbers = {name: i for i, name in enumerate(names)}
+    for row, value in enumerate(values):
+        if value not in numbers:
+            raise DataError(f'{where} row {row}: label "{value}" is not among the classes {", ".join(names[:10])}.')
+    return np.asarray([numbers[value] for value in values], dtype=np.int64), names
 
 
 def _open(file: Path) -> Any:
@@ -100,7 +110,9 @@ def _column(file: Path, table: Any, column: str) -> Iterator[Any]:
         raise DataError(f"{file}: damaged Parquet file ({_first_line(error)}).") from None
 
 
-def _labels(files: Sequence[Path], tables: Sequence[Any], column: str) -> tuple[IntArray, tuple[str, ...] | None]:
+def _labels(
+    files: Sequence[Path], tables: Sequence[Any], column: str, classes: Sequence[str] | None
+) -> tuple[IntArray, tuple[str, ...] | None]:
     """Return the labels of all shards, and the class names if the labels are text."""
     values: list[Any] = []
     for file, table in zip(files, tables):
@@ -109,7 +121,7 @@ def _labels(files: Sequence[Path], tables: Sequence[Any], column: str) -> tuple[
             raise DataError(f"{file} row {part.index(None)}: no label.")
         values += part
     if values and isinstance(values[0], str):
-        return text_labels(values)
+        return text_labels(str(files[0]), values, classes)
     return as_labels(f"{files[0]}: column {column}", np.asarray(values)), None
 
 
