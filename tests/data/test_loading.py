@@ -227,7 +227,9 @@ def test_unknown_and_missing(tmp_path):
     one_line(lambda: load("data/birds.parquet"), DataError, "data/birds.parquet: no such file or folder.")
     one_line(lambda: load(tmp_path / "none"), DataError, "none: no such file or folder.")
     (tmp_path / "a.txt").write_text("text")
-    one_line(lambda: load(tmp_path / "a.txt"), DataError, "a.txt: not a data set; a .parquet, .npz, .csv, .tfrecord file")
+    one_line(
+        lambda: load(tmp_path / "a.txt"), DataError, "a.txt: not a data set; a .parquet, .npz, .csv, .tfrecord file"
+    )
 
 
 def test_bad_parquet(tmp_path):
