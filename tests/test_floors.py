@@ -12,7 +12,7 @@ FLOORS = {
     "allocator": 0,
     "errors": 0, "randomness": 0, "lesson": 0, "losses": 0, "curricula": 0, "example_dropout": 0, "functional": 0,
     "rules": 1, "schedules": 1, "student": 1, "data": 1, "nets": 1,
-    "stacked": 2, "teacher": 2,
+    "stacked": 2, "teacher": 2, "pacing": 2,
     "teachers": 3,
     "training": 4, "checkpoint": 4, "evaluation": 4, "runs": 4, "testing": 4,
     "recipes": 5, "report": 5,

@@ -279,8 +279,8 @@ def test_a_teacher_without_teach_cannot_be_made():
 def test_copies_do_not_share_memory():
     teacher = CATALOGUE["self-paced"]()
     twin = copy.deepcopy(teacher)
-    twin.threshold += 1
-    assert float(teacher.threshold) == 0.0
+    twin.pacing.threshold += 1
+    assert float(teacher.pacing.threshold) == 0.0
 
 
 def test_batch_length():

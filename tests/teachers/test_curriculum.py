@@ -31,7 +31,7 @@ def test_threshold_is_a_moving_percentile(correct, p):
         needed = moving / (1 - 0.5**t) if correct else moving
         assert float(lesson.notes["threshold"]) == pytest.approx(needed, rel=1e-6)
         teacher.learn(lesson, pupil, None)
-    assert int(teacher.updates) == 11
+    assert int(teacher.pacing.updates) == 11
 
 
 def test_a_constant_loss():
@@ -49,9 +49,9 @@ def test_learning_moves_the_threshold_once_and_teaching_never():
     teacher, pupil = self_paced(), student()
     lesson = teacher.teach(tiny_batch(), pupil)
     teacher.teach(tiny_batch(), pupil)
-    assert float(teacher.threshold) == 0.0
+    assert float(teacher.pacing.threshold) == 0.0
     teacher.learn(lesson, pupil, None)
-    assert float(teacher.threshold) == float(lesson.notes["threshold"])
+    assert float(teacher.pacing.threshold) == float(lesson.notes["threshold"])
 
 
 @pytest.mark.parametrize("burn_in", [0, 18, 100])
