@@ -256,6 +256,14 @@ def test_bad_rows_of_parquet(tmp_path):
     one_line(lambda: load(path, num_classes=2), DataError, "e.parquet")
 
 
+def test_deep_images(tmp_path):
+    """Pillow would cut 16 bits to 255."""
+    deep = np.array([[0, 200, 300, 65535]], dtype=np.uint16)
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    Image.fromarray(deep).save(tmp_path / "images" / "a" / "1.png")
+    one_line(lambda: load(tmp_path / "images"), DataError, "1.png", "more than 8 bits a channel", "convert it first")
+
+
 @pytest.mark.parametrize("keep", [0, 3, 100, 0.5, 0.9, -1])
 def test_cut_parquet(tmp_path, keep):
     path = write_parquet(tmp_path / "a.parquet", pixels(8, height=32, width=32), [0, 1] * 4)

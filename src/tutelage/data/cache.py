@@ -12,7 +12,7 @@ import numpy as np
 
 from .sources import ByteArray
 
-_FORMAT = "1"
+_FORMAT = "2"
 
 
 def folder() -> Path:

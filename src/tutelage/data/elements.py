@@ -23,6 +23,8 @@ Signature: TypeAlias = Any
 """A nest like an element's whose leaves are texts such as ``"uint8 (3, 32, 32)"``."""
 
 _TEXT = (str, bytes)
+_TYPES = np.typecodes["AllInteger"] + "?efdFD"
+"""The types of numbers that numpy and torch share."""
 
 
 def map_leaves(f: Callable[..., Any], nest: Element, *others: Element) -> Element:
@@ -80,14 +82,9 @@ def as_element(value: Any, where: str = "element") -> Element:
 
 def _as_leaf(leaf: Any, where: str) -> Any:
     if isinstance(leaf, Tensor):
-        try:
-            return leaf.detach().cpu().numpy()
-        except TypeError:  # a type that numpy has not
-            raise ShapeError(f"{where}: a tensor is {leaf.dtype}, which numpy lacks; cast it to float32.") from None
-    if isinstance(leaf, np.ndarray | str | bytes):
+        return _from_tensor(leaf, where)
+    if (type(leaf) is np.ndarray and leaf.dtype.char in _TYPES) or isinstance(leaf, str | bytes):  # most are
         return leaf
-    if isinstance(leaf, np.generic):
-        return np.asarray(leaf)
     if isinstance(leaf, list) and leaf and all(isinstance(item, _TEXT) for item in leaf):
         return _texts(leaf)
     try:
@@ -96,11 +93,28 @@ def _as_leaf(leaf: Any, where: str) -> Any:
         array = np.asarray(leaf)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ShapeError(f"{where}: {type(leaf).__name__} is no leaf of an element ({error}).") from None
-    if array.dtype == object:
+    if array.dtype == object and not all(isinstance(item, _TEXT) for item in array.flat):
         raise ShapeError(
             f"{where}: {type(leaf).__name__} is no leaf of an element; needed are arrays, tensors, numbers, str, "
             "bytes, and dicts and tuples of them."
         )
+    if isinstance(leaf, np.ma.MaskedArray):
+        raise ShapeError(f"{where}: a masked array is no leaf of an element; fill it first.")
+    if array.dtype.char not in _TYPES + "OSU":
+        raise ShapeError(f"{where}: an array is {array.dtype}, which torch lacks; cast it to another type.")
+    return array
+
+
+def _from_tensor(leaf: Tensor, where: str) -> Array:
+    array: Array
+    lazy = leaf.is_conj() or leaf.is_neg()
+    try:
+        array = (leaf.resolve_conj().resolve_neg() if lazy else leaf).detach().cpu().numpy()
+    except (TypeError, RuntimeError, NotImplementedError):  # a type or layout that numpy has not
+        kind = str(leaf.dtype if leaf.layout == torch.strided else leaf.layout)
+        raise ShapeError(
+            f"{where}: a tensor is {kind} on {leaf.device}, which numpy lacks; make it a dense float32 one on the CPU."
+        ) from None
     return array
 
 
@@ -113,10 +127,46 @@ def _as_tensor(leaf: Any) -> Any:
     if isinstance(leaf, np.ndarray):
         if leaf.dtype.kind in "OSU":
             return leaf
-        if not leaf.flags.writeable or any(stride < 0 for stride in leaf.strides) or not leaf.dtype.isnative:
-            leaf = leaf.astype(leaf.dtype.newbyteorder("="))
-        return torch.from_numpy(leaf)
+        return torch.from_numpy(leaf if leaf.flags.writeable and _suits(leaf) else _native(leaf))
     return torch.as_tensor(leaf) if isinstance(leaf, np.generic) else leaf
+
+
+def readable(array: Any, who: str) -> Array:
+    """Return an array of numbers as torch can read it: itself, or a copy if strides or byte order differ.
+
+    Raises:
+        ShapeError: if it holds texts.
+    """
+    if isinstance(array, _TEXT) or array.dtype.kind in "OSU":
+        raise ShapeError(f"{who}: x and y must hold numbers; got texts, which map can number.")
+    found: Array = array if _suits(array) else _native(array)
+    return found
+
+
+def _suits(array: Array) -> bool:
+    return array.dtype.isnative and all(stride >= 0 for stride in array.strides)
+
+
+def _native(array: Array) -> Array:
+    return array.astype(array.dtype.newbyteorder("="))
+
+
+def owned(element: Element) -> Element:
+    """Return the element with copies of its arrays."""
+    return map_leaves(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, element)
+
+
+def frozen(element: Element) -> Element:
+    """Return the element with arrays that nobody can write to; consumers get copies."""
+    return sealed(map_leaves(lambda leaf: leaf.view() if isinstance(leaf, np.ndarray) else leaf, element))
+
+
+def sealed(element: Element) -> Element:
+    """Return the element itself, whose arrays cannot be written to any more."""
+    for _, leaf in leaves(element):
+        if isinstance(leaf, np.ndarray):
+            leaf.setflags(write=False)
+    return element
 
 
 def signature(element: Element) -> Signature:
@@ -188,20 +238,19 @@ def stack(elements: Sequence[Element], index: Sequence[Any] | None = None, where
     first = elements[0]
 
     def together(*leaves_: Any) -> Array:
-        if isinstance(leaves_[0], _TEXT):
-            return _texts(leaves_)
-        shape, dtype = leaves_[0].shape, leaves_[0].dtype
+        text = isinstance(leaves_[0], _TEXT)
+        shape, dtype = (None, None) if text else (leaves_[0].shape, leaves_[0].dtype)
         for i, leaf in enumerate(leaves_):
             at = "" if index is None else f" (index {index[i]})"
-            if isinstance(leaf, _TEXT) or leaf.dtype != dtype:
+            if isinstance(leaf, _TEXT) != text or (not text and leaf.dtype != dtype):
                 raise ShapeError(
                     f"{where}: element {i}{at} is {_leaf_signature(leaf)}, element 0 {_leaf_signature(leaves_[0])}; "
                     "cast with map first."
                 )
-            if leaf.shape != shape:
+            if not text and leaf.shape != shape:
                 raise ShapeError(
                     f"{where}: element {i}{at} has shape {leaf.shape}, element 0 {shape}; use padded_batch or resize."
                 )
-        return np.stack(leaves_)
+        return _texts(leaves_) if text else np.stack(leaves_)
 
     return map_leaves(together, first, *elements[1:])

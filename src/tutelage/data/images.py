@@ -13,6 +13,7 @@ from .sources import Array, ByteArray
 Size: TypeAlias = tuple[int, int]
 """(height, width)."""
 
+_DEEP = "IF"  # Pillow's modes of 16 and 32 bits begin so
 _GREY_MODES = ("1", "L", "LA")
 
 
@@ -28,7 +29,7 @@ def decode(images: Iterable[tuple[str, bytes | Path]], resize: Size | None = Non
         three equal channels); transparency is dropped.
 
     Raises:
-        DataError: if an image cannot be decoded, or sizes differ without ``resize``.
+        DataError: if an image cannot be decoded or has more than 8 bits a channel, or sizes differ without ``resize``.
     """
     names, pixels = [], []
     for name, content in images:
@@ -52,6 +53,8 @@ def _pixels(name: str, content: bytes | Path, resize: Size | None) -> Array:
 
     try:
         with Image.open(BytesIO(content) if isinstance(content, bytes) else content) as image:
+            if image.mode[0] in _DEEP:
+                raise DataError(f"{name}: more than 8 bits a channel ({image.mode}); convert it first.")
             mode = "L" if image.mode in _GREY_MODES else "RGB"
             plain = image if image.mode == mode else image.convert(mode)
             if resize is not None and plain.size != (resize[1], resize[0]):

@@ -65,9 +65,9 @@ class Plans:
     def __init__(self, n: int, every: int | Literal["pass"] = "pass") -> None:
         draws = n if every == "pass" else every
         for name, value, also in (("n", n, ""), ("every", draws, ', or "pass"')):
-            if not isinstance(value, int) or value < 1:
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise ConfigError(f"plan: {name} is {value!r}; it must be at least 1{also}.")
-        self.n, self.every = n, draws
+        self.n, self.every = int(n), int(draws)
         self._shelf = _Shelf(hashlib.sha256(f"{self.n} {self.every}".encode()).digest())
         self._reading = 0  # the furthest boundary that was read
         self._tables: tuple[tuple[tuple[int, int], IntArray], ...] = ()
@@ -160,15 +160,21 @@ class Plans:
                 for i, (first, kind) in enumerate(zip(state["first"].tolist(), kinds))
             ]
             digest = bytes(state["digest"].tolist())
-        except (KeyError, IndexError, ValueError) as error:
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
             raise ConfigError(f"plan: this is no state of Plans ({error!r}).") from error
         self._shelf = _Shelf(digest, tuple(plans), boundaries, version)
         self._reading, self._tables = 0, ()
 
     def _plan(self, first: int, kind: str, given: Any) -> "_Plan":
+        try:
+            tensor = torch.as_tensor(given)
+        except (TypeError, ValueError, RuntimeError):
+            raise ConfigError(
+                f"plan: a {type(given).__name__} is neither order nor probability; pass a tensor."
+            ) from None
         if kind == "order":
-            return _Plan(first, kind, self._checked_order(torch.as_tensor(given)))
-        values = self._checked_probability(torch.as_tensor(given))
+            return _Plan(first, kind, self._checked_order(tensor))
+        values = self._checked_probability(tensor)
         positive = np.count_nonzero(values)
         if kind == "no replacement" and positive < self.every:
             raise ConfigError(

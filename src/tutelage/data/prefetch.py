@@ -8,6 +8,7 @@ from threading import Event, Thread, current_thread
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+_MOST_AHEAD = 1 << 20
 
 
 def ahead(make: Callable[[int], T], start: int, stop: int, depth: int) -> Iterator[T]:
@@ -20,7 +21,7 @@ def ahead(make: Callable[[int], T], start: int, stop: int, depth: int) -> Iterat
         make: position -> element; must not depend on when it is called.
         start: first position.
         stop: position behind the last.
-        depth: elements made in advance; 0: none, and no thread.
+        depth: elements made in advance, 2^20 at most; 0: none, and no thread.
     """
     if depth == 0:
         yield from map(make, range(start, stop))
@@ -35,7 +36,7 @@ def ahead(make: Callable[[int], T], start: int, stop: int, depth: int) -> Iterat
 
 @dataclass(frozen=True)
 class _Failed:
-    error: Exception
+    error: BaseException
 
 
 class _Producer(Generic[T]):
@@ -48,7 +49,7 @@ class _Producer(Generic[T]):
         self._tickets: SimpleQueue[None] = SimpleQueue()
         self._made: SimpleQueue[T | _Failed] = SimpleQueue()
         self._ended = Event()
-        for _ in range(depth):
+        for _ in range(min(depth, _MOST_AHEAD)):
             self._tickets.put(None)
         work = (make, positions, self._tickets, self._made, self._ended)
         self._thread = Thread(target=_work, args=work, name="tutelage-prefetch", daemon=True)
@@ -65,6 +66,8 @@ class _Producer(Generic[T]):
 
     def end(self) -> None:
         """End the thread after the element that it is at."""
+        if self._ended.is_set():  # by the exit of the program, perhaps, when modules are gone
+            return
         atexit.unregister(self.end)
         self._ended.set()
         self._tickets.put(None)
@@ -85,6 +88,6 @@ def _work(
             return
         try:
             made.put(make(position))
-        except Exception as error:  # noqa: BLE001 - it belongs to the consumer, who raises it
+        except BaseException as error:  # noqa: BLE001 - it belongs to the consumer, who waits for it and raises it
             made.put(_Failed(error))
             return

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .elements import Array, IntArray
+from .elements import Array, IntArray, as_tensors
 from .geometry import Crop
 
 _PADDED_COPY_BYTES = 4 << 30
@@ -40,7 +40,7 @@ class HostRows:
         self._x, self._crop = x, crop
         self._padded: Tensor | None = None
         if crop is not None and _size(x, used, crop) <= _PADDED_COPY_BYTES:
-            self._padded = crop.pad(torch.from_numpy(x if used is None else x[used]))
+            self._padded = crop.pad(_tensor(x, used))
             self._places = None if used is None else _places(len(x), used)
 
     def take(self, index: Tensor, shift: Tensor | None) -> Tensor:
@@ -66,7 +66,7 @@ class ResidentRows:
     """
 
     def __init__(self, x: Array, used: IntArray | None, crop: Crop | None, device: torch.device) -> None:
-        rows = torch.from_numpy(x if used is None else x[used]).to(device)
+        rows = _tensor(x, used).to(device)
         self._rows = rows if crop is None else crop.pad(rows)
         self._places = None if used is None else torch.from_numpy(_places(len(x), used)).to(device)
         self._crop = crop
@@ -85,6 +85,11 @@ def fits_on(device: torch.device, x: Array, used: IntArray | None, crop: Crop | 
         return False
     free, _ = torch.cuda.mem_get_info(device)
     return _size(x, used, crop) <= free // 2
+
+
+def _tensor(x: Array, used: IntArray | None) -> Tensor:
+    rows: Tensor = as_tensors(x if used is None else x[used])
+    return rows
 
 
 def _size(x: Array, used: IntArray | None, crop: Crop | None) -> int:

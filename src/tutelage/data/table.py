@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, ShapeError, unknown
+from .checks import device_for, whole_number
 from .elements import IntArray
 
 Reduction: TypeAlias = Literal["last", "mean", "sum", "max"]
@@ -41,8 +42,8 @@ class ExampleTable:
     """
 
     def __init__(self, n: int, /, device: torch.device | str = "cpu", **columns: float | Tensor) -> None:
-        if n < 1:
-            raise ConfigError(f"ExampleTable: n is {n}; it must be at least 1.")
+        n = whole_number("ExampleTable", n, what="n")
+        device = device_for("ExampleTable", device)
         if not columns or "reduce" in columns:
             wrong = 'a column cannot be called "reduce"' if columns else "no column"
             raise ConfigError(f"ExampleTable({n}): {wrong}; name columns with first values, such as weight=1.0.")
@@ -132,9 +133,11 @@ class ExampleTable:
         """Fill the columns, in place, on the device where they are.
 
         Raises:
-            ConfigError: if the state has other columns.
+            ConfigError: if it is no state, or has other columns.
             ShapeError: if one has another shape or dtype, as from a table of another n.
         """
+        if not isinstance(state, Mapping) or not all(isinstance(column, Tensor) for column in state.values()):
+            raise ConfigError(f"ExampleTable({self.n}): this is no state of a table; pass one of state_dict().")
         if state.keys() != self._columns.keys():
             theirs, ours = ", ".join(sorted(state)), ", ".join(sorted(self._columns))
             raise ConfigError(f"ExampleTable({self.n}): the state has the columns {theirs}; needed are {ours}.")
@@ -148,6 +151,7 @@ class ExampleTable:
             column.copy_(state[name].detach())
 
     def _initial(self, name: str, value: float | Tensor) -> Tensor:
+        value = self._value(name, value)
         if not isinstance(value, Tensor):
             dtype = torch.float32 if isinstance(value, float) else None  # bool and int choose theirs
             return torch.full((self.n,), value, dtype=dtype)
@@ -157,6 +161,17 @@ class ExampleTable:
                 "an example."
             )
         return value.detach().clone()
+
+    def _value(self, name: str, value: Any) -> bool | float | Tensor:
+        """Return a number or a tensor."""
+        if isinstance(value, bool | int | float | Tensor):
+            return value
+        try:
+            return torch.as_tensor(value)
+        except (TypeError, ValueError, RuntimeError):
+            raise ShapeError(
+                f'ExampleTable({self.n}): "{name}" got a {type(value).__name__}; needed is a number or a tensor.'
+            ) from None
 
     def _rows(self, index: Tensor | IntArray) -> tuple[Tensor, IntArray]:
         """Return a checked index on the table's device and on the host."""
@@ -174,6 +189,7 @@ class ExampleTable:
         if (reduce == "mean" and not column.is_floating_point()) or (reduce == "sum" and column.dtype == torch.bool):
             raise ConfigError(f'ExampleTable({self.n}): "{name}" is {_dtype(column)}, which has no {reduce}.')
         needed = (rows, *column.shape[1:])
+        value = self._value(name, value)
         if not isinstance(value, Tensor):
             dtype = torch.float64 if isinstance(value, float) else None
             self._check_dtype(name, torch.empty(0, dtype=dtype) if dtype else torch.tensor(value))

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from ...errors import ShapeError
 from ..augment import Augmentation
-from ..elements import Element, IntArray, outline, split_rows
+from ..elements import Element, IntArray, as_tensors, outline, readable, split_rows
 from .change import Changing
 from .nodes import Record, finite, stack_records
 from .streams import Counted, Handle, Stream
@@ -19,6 +19,7 @@ from .streams import Counted, Handle, Stream
 class Augment(Changing):
     """An augmentation of the inputs, drawn per index and epoch; mixing, of batches, per place in the stream."""
 
+    draws: ClassVar[bool] = True
     augmentation: Augmentation
     divisor: float
     views: int | None = None
@@ -63,18 +64,17 @@ class Augment(Changing):
 
     def _augmented(self, record: Record) -> Record:
         x, y, put = inputs(record.value, "augment")
-        index, epoch = (
-            torch.from_numpy(np.asarray(record.index)),
-            torch.from_numpy(self.drawn_in(np.asarray(record.epoch))),
-        )
+        index = torch.from_numpy(np.asarray(record.index))
+        epoch = torch.from_numpy(self.drawn_in(np.asarray(record.epoch)))
         params = self.augmentation.draw(self.site.seed, epoch, index)
-        x = self.augmentation.apply(torch.from_numpy(x), params, self.divisor)
+        x = self.augmentation.apply(as_tensors(readable(x, "augment")), params, self.divisor)
         return Record(put(x.numpy(), y), record.index, record.epoch, record.indices)
 
     def mixed(self, value: Element, step: int) -> Element:
         """Return a batch mixed as drawn for its place in the stream."""
         x, y, put = inputs(value, "augment")
-        mixed = self.augmentation.mix(torch.from_numpy(x), torch.from_numpy(y), self.site.seed, step)
+        x, y = (as_tensors(readable(a, "augment")) for a in (x, y))
+        mixed = self.augmentation.mix(x, y, self.site.seed, step)
         return put(*(tensor.numpy() for tensor in mixed))
 
 

@@ -7,9 +7,10 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from ...errors import CannotResume, ConfigError, DataError
+from ...errors import CannotResume, ConfigError, DataError, ShapeError
 from ...lesson import Batch
-from ..elements import as_tensors
+from ..checks import device_for, whole_number
+from ..elements import as_tensors, readable
 from ..prefetch import ahead
 from .augmented import inputs
 from .gathering import Gathering, Layout, Share, as_labels
@@ -20,7 +21,7 @@ from .iterators import Run, Steps, trimmed
 from .nodes import ENDLESS, Node, Record, finite, walk
 from .planned import Planned
 from .prefetched import Prefetched
-from .states import check, resume_stream, snapshot
+from .states import as_state, check, resume_stream, snapshot
 from .streams import Stream
 
 
@@ -65,9 +66,10 @@ class BatchIterator:
         top, depth = trimmed(node)
         if top.depth != 1:
             raise ConfigError("batches: elements are no batches; end the chain with batch(n).")
-        for name, value, least in (("prefetch", prefetch, 0), ("threads", threads, 1), ("workers", workers, 0)):
-            if value < least:
-                raise ConfigError(f"batches: {name} is {value}; it must be at least {least}.")
+        prefetch = whole_number("batches", prefetch, 0, "prefetch")
+        threads = whole_number("batches", threads, 1, "threads")
+        workers = whole_number("batches", workers, 0, "workers")
+        start = whole_number("batches", start, None, "start")
         if (threads > 1 or workers) and not top.indexed:
             raise ConfigError("batches: threads and workers need a stream with positions, without filter or generator.")
         if workers and any(isinstance(n, Planned) for n in walk(top)):
@@ -78,7 +80,7 @@ class BatchIterator:
         if not 0 <= start <= self.steps:
             raise ConfigError(f"batches: cannot go on at step {start} of {self.steps}.")
         self._share = _checked_share(top, rank, world, pad)
-        self._device = torch.device(device)
+        self._device = device_for("batches", device)
         self._stream: Stream | None = None
         self._ahead: Steps[Any] | None = None
         self._done = False
@@ -104,7 +106,7 @@ class BatchIterator:
         return partial(_made, self._top, self._epoch, self._share, device, self.steps)
 
     def _opened(self) -> Stream:
-        return Prefetched(self._top.stream(self._epoch), self._depth)
+        return Prefetched(partial(self._top.stream, self._epoch), self._depth)
 
     def __len__(self) -> int:
         """Return the number of batches left."""
@@ -164,7 +166,7 @@ class BatchIterator:
             CannotResume: if the pipeline, its source, its seed, its plan or the global batch is another one.
         """
         present = self._snapshot()
-        stored = dict(state)
+        stored = dict(as_state(state))
         if isinstance(stored.get("batch"), Mapping):
             stored["batch"] = {**stored["batch"], "world": self._share.world}
         check(stored, present)
@@ -217,11 +219,14 @@ def to_batch(record: Record, share: Share, device: torch.device, progress: float
     """Return a record as a batch, or the share of it.
 
     Raises:
-        ShapeError: if it is not (x, y) or {x, y}.
+        ShapeError: if it is not (x, y) or {x, y}, or not of numbers, or its rows are not those of the batch.
         DataError: if a batch is short where all must be whole.
     """
-    x, y, _ = inputs(as_tensors(record.value), "batches")
+    x, y, _ = inputs(record.value, "batches")
+    x, y = (as_tensors(readable(a, "batches")) for a in (x, y))
     index = torch.from_numpy(record.index)
+    if not len(x) == len(y) == len(index):
+        raise ShapeError(f"batches: a batch of {len(index)} rows has {len(x)} x and {len(y)} y; keep its rows.")
     if not share.whole:
         if len(index) < share.size and not share.pad:
             raise DataError(f"batches: a batch has {len(index)} of {share.size} rows; drop the remainder or pad.")
@@ -237,8 +242,7 @@ def _checked_steps(node: Node, steps: int | None) -> int:
             how = "endless" if length == ENDLESS else "of unknown length"
             raise ConfigError(f"batches: the stream is {how}; pass steps=S.")
         return length
-    if steps < 1:
-        raise ConfigError(f"batches: steps is {steps}; it must be at least 1.")
+    steps = whole_number("batches", steps, what="steps")
     if finite(length) and steps > length:
         raise ConfigError(f"batches: {steps} steps asked for, the stream has {length}; add repeat().")
     return steps
@@ -249,6 +253,7 @@ def _checked_share(node: Node, rank: int, world: int, pad: bool) -> Share:
     while grouping is not None and not isinstance(grouping, Grouping):
         below = grouping.children
         grouping = below[0] if len(below) == 1 else None
+    rank, world = whole_number("batches", rank, None, "rank"), whole_number("batches", world, None, "world")
     if world < 1 or not 0 <= rank < world:
         raise ConfigError(f"batches: rank {rank} of {world}; valid are 0..{max(world - 1, 0)}.")
     if grouping is None:

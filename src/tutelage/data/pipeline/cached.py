@@ -1,5 +1,7 @@
 """cache: elements are made once, those of pass 0, and then kept in memory or in a file."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..elements import IntArray, Signature, map_leaves
+from ..elements import IntArray, Signature, frozen
 from .identity import digest
-from .nodes import Length, Node, Record, finite
+from .nodes import Length, Node, Record, finite, walk
+from .states import sources
 from .streams import Handle, Stream
 
 
@@ -81,7 +84,14 @@ class Cache(Node):
     @cached_property
     def shelf(self) -> _Shelf:
         """What was made so far."""
-        return _Shelf(self.path, digest(self.child))
+        return _Shelf(self.path, "" if self.path is None else self._key)
+
+    @property
+    def _key(self) -> str:
+        """What the elements depend on: operators, sources, and the seed if anything is drawn."""
+        seed = self.site if any(n.draws for n in walk(self.child)) else None
+        what = json.dumps([digest(self.child), list(sources(self.child)), str(seed)])
+        return hashlib.sha256(what.encode()).hexdigest()
 
     def ids(self, positions: IntArray, passes: IntArray) -> tuple[IntArray, IntArray]:
         return self.child.ids(positions, np.zeros_like(passes))
@@ -101,15 +111,7 @@ class Cache(Node):
 
 
 def _frozen(record: Record) -> Record:
-    """Return the record with arrays that nobody can write to; consumers get copies."""
-
-    def freeze(leaf: Any) -> Any:
-        if isinstance(leaf, np.ndarray):
-            leaf = leaf.view()
-            leaf.flags.writeable = False
-        return leaf
-
-    return replace(record, value=map_leaves(freeze, record.value))
+    return replace(record, value=frozen(record.value))
 
 
 def _copied(record: Record) -> Record:

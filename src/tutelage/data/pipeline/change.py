@@ -9,16 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from ...errors import ConfigError, DataError, ShapeError
+from ...errors import ConfigError, ShapeError
 from ...randomness import counter
+from ..checks import ElementError
 from ..elements import Element, IntArray, Signature, as_element, as_tensors, leaves, split_rows
 from .nodes import Length, Node, Record, finite, stack_records, whole
 from .rearrange import Rearranging, Subset
 from .streams import Counted, Handle, Lifted, Stream
-
-
-class ElementError(DataError):
-    """A user's function raised at an element; the error itself is the cause."""
 
 
 def called(what: str, f: Callable[..., Any], record: Record, *arguments: Any) -> Any:
@@ -31,7 +28,7 @@ def called(what: str, f: Callable[..., Any], record: Record, *arguments: Any) ->
         return f(as_tensors(record.value), *arguments)
     except Exception as error:
         name = getattr(f, "__name__", type(f).__name__)
-        raise ElementError(f"{what}({name}): element {_named(record)}: {type(error).__name__}: {error}") from error
+        raise ElementError.of(f"{what}({name}): element {_named(record)}", error) from error
 
 
 def changed(what: str, f: Callable[..., Any], record: Record, *arguments: Any) -> Record:
@@ -141,6 +138,7 @@ class BatchedMap(Changing):
 class RandomMap(Changing):
     """``f(element, generator)``, the generator seeded by (seed, epoch, index)."""
 
+    draws: ClassVar[bool] = True
     f: Callable[[Element, np.random.Generator], Element]
     name: str
     version: str | None = None
@@ -203,6 +201,8 @@ class Filter(Node):
         answer = called("filter", self.f, record)
         if isinstance(answer, torch.Tensor | np.ndarray) and np.prod(answer.shape) != 1:
             raise ShapeError(f"filter: f returned shape {tuple(answer.shape)}, needs one truth value.")
+        if not isinstance(answer, torch.Tensor | np.ndarray | np.generic | bool | int | float):
+            raise ShapeError(f"filter: f returned a {type(answer).__name__}, needs one truth value.")
         return bool(answer)
 
     def flow(self, number: int) -> Stream:

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from ...randomness import counter, hashed, real
 from ..elements import Array, IntArray
 from .merge import MergedStream, Merging
 from .nodes import ENDLESS, Length, Node, Record, Site, finite, whole
-from .orders import choice_order, ordinals, sample_order, weighted
+from .orders import Tables, choice_order, ordinals, sample_order, weighted
 from .streams import Handle, Peek, Stream
 
 
@@ -25,19 +25,16 @@ class Drawing(Merging):
         """Return the branch of each element of a pass."""
 
     @cached_property
-    def _tables(self) -> dict[int, tuple[IntArray, IntArray]]:
-        return {}
+    def _tables(self) -> Tables[tuple[IntArray, IntArray]]:
+        return Tables()
 
     def table(self, number: int) -> tuple[IntArray, IntArray]:
         """Return branch and position within it of each element of a pass; the last two tables are kept."""
-        kept = self._tables.get(number)
-        if kept is not None:
-            return kept
-        while len(self._tables) > 1:
-            self._tables.pop(next(iter(self._tables)), None)
+        return self._tables.get(number, self._made)
+
+    def _made(self, number: int) -> tuple[IntArray, IntArray]:
         branch = self._table(number)
-        self._tables[number] = made = (branch, ordinals(branch, len(self.branches)))
-        return made
+        return branch, ordinals(branch, len(self.branches))
 
     def locate(self, positions: IntArray, passes: IntArray) -> tuple[IntArray, IntArray, IntArray]:
         branch, at = np.empty_like(positions), np.empty_like(positions)
@@ -52,6 +49,7 @@ class Drawing(Merging):
 class Sample(Drawing):
     """Each element from a branch drawn by weight; exhausted branches leave the others renormalised."""
 
+    draws: ClassVar[bool] = True
     weights: tuple[float, ...]
     stop_on_empty: bool
     name: str
@@ -129,7 +127,7 @@ class _Sampled(_Drawn):
             weights = np.where(empty, 0.0, weights)
         if not weights.any():
             raise StopIteration
-        branch = weighted(float(real(hashed(self._key, self._at))), weights)
+        branch = int(weighted(real(hashed(self._key, self._at)), weights))
         return self._from(branch, self._peeks[branch].take())
 
 
@@ -165,20 +163,20 @@ class Choose(Drawing):
         known = self._choices_known and all(b.length is not None for b in self.branches)
         return len(self._table(0)) if known else None
 
-    def chosen(self, record: Record) -> int:
-        """Return the branch that a choice names.
+    def chosen(self, record: Record) -> IntArray:
+        """Return the branch that each choice names.
 
         Raises:
-            ConfigError: if there is no such branch.
+            ConfigError: if a choice is no whole number, or there is no such branch.
         """
-        if np.size(record.value) != 1 or not np.issubdtype(np.asarray(record.value).dtype, np.integer):
+        ids = record.value
+        if not isinstance(ids, np.ndarray) or ids.dtype.kind not in "iu" or ids.size != np.size(record.index):
             raise ConfigError("choose_from: ids must be whole numbers.")
-        branch = int(np.asarray(record.value).reshape(()))
-        if not 0 <= branch < len(self.branches):
+        for branch in ids[(ids < 0) | (ids >= len(self.branches))].ravel().tolist()[:1]:
             raise ConfigError(
                 f"choose_from: id {branch} of {len(self.branches)} data sets; valid are 0..{len(self.branches) - 1}."
             )
-        return branch
+        return ids.astype(np.int64).reshape(np.shape(record.index))
 
     @cached_property
     def _chosen(self) -> IntArray:
@@ -186,7 +184,7 @@ class Choose(Drawing):
         assert finite(ids.length)
         if ids.length == 0:
             return np.empty(0, dtype=np.int64)
-        return np.array([self.chosen(r) for r in ids.records(*whole(0, ids.length))], dtype=np.int64)
+        return self.chosen(ids.stacked(*whole(0, ids.length)))
 
     def _table(self, number: int) -> IntArray:
         lengths = [ENDLESS if b.length is None else b.length for b in self.branches]
@@ -203,7 +201,7 @@ class _Chosen(_Drawn):
 
     def __next__(self) -> Handle:
         while True:
-            branch = self._choose.chosen(next(self._ids).record())
+            branch = int(self._choose.chosen(next(self._ids).record()))
             peek = self._peeks[branch]
             if not peek.empty():
                 return self._from(branch, peek.take())

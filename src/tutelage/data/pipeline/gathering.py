@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...lesson import Batch as Examples
 from ..augment import Augmentation
-from ..elements import Array, IntArray
+from ..elements import Array, IntArray, readable
 from ..geometry import Crop
 from ..rows import HostRows, ResidentRows, Rows, fits_on
 from .augmented import Augment, inputs
@@ -69,7 +69,7 @@ class Layout:
         augments = [n for n in (*above, *below) if isinstance(n, Augment)]
         if len(augments) > 1 or any(a in below and a.augmentation.mixing is not None for a in augments):
             return None
-        x, y, _ = inputs(leaf.reader.nest, "batches")
+        x, y = (readable(a, "batches") for a in inputs(leaf.reader.nest, "batches")[:2])
         used = next((n.index for n in below if isinstance(n, Subset) and n.child is leaf), None)
         return cls(tuple(above), batch, augments[0] if augments else None, x, y, used)
 
@@ -146,7 +146,7 @@ class Gathering:
             resident = fits_on(device, layout.x, layout.used, self._crop)
         self._at = device if resident else torch.device("cpu")
         self._rows = layout.rows(device, resident, self._crop)
-        self._labels = as_labels(torch.from_numpy(layout.y)).to(self._at)
+        self._labels = as_labels(torch.tensor(layout.y)).to(self._at)
         planned = any(isinstance(n, Planned) for top in (*layout.above, layout.batch) for n in walk(top))
         self._steps = 1 if planned else _STEPS_A_BLOCK  # a plan may not be there yet for a later step
         length = layout.above[0].length if layout.above else layout.batch.length

@@ -1,7 +1,7 @@
 """Batches and their undoing."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 
 from ...errors import ShapeError
-from ..elements import Array, Element, IntArray, Signature, leaves, map_leaves, split_rows, stacked_signature
+from ..elements import (
+    Array,
+    Element,
+    IntArray,
+    Signature,
+    leaves,
+    map_leaves,
+    sealed,
+    split_rows,
+    stack,
+    stacked_signature,
+)
 from .nodes import ENDLESS, Length, Node, Record, finite, joined, stack_records
 from .rearrange import Take
 from .streams import Handle, Stream
@@ -100,39 +111,66 @@ class PaddedBatch(Grouping):
     values: Any
 
     def combine(self, records: list[Record]) -> Record:
-        elements = [r.value for r in records]
-        shapes = _for_leaves(self.shapes, elements[0], None)
-        values = _for_leaves(self.values, elements[0], 0)
-        columns = zip(*([leaf for _, leaf in leaves(e)] for e in elements))
-        padded = iter([self._padded(*column, records) for column in zip(columns, shapes, values)])
-        return joined(map_leaves(lambda _: next(padded), elements[0]), records)
+        first, *others = (r.value for r in records)
+        shapes, values = iter(_for_leaves(self.shapes, first, None)), iter(_for_leaves(self.values, first, 0))
+        padded = map_leaves(lambda *column: _padded(column, next(shapes), next(values), records), first, *others)
+        return joined(padded, records)
 
     def records(self, positions: IntArray, passes: IntArray) -> list[Record]:
         at, when, sizes = self.members(positions, passes)
         below = iter(self.child.records(at, when))
         return [self.combine([next(below) for _ in range(n)]) for n in sizes.tolist()]
 
-    def _padded(self, column: tuple[Any, ...], shape: Any, value: Any, records: list[Record]) -> Array:
-        if isinstance(column[0], str | bytes):
-            texts: Array = np.empty(len(column), dtype=object)
-            texts[:] = column
-            return texts
-        if len({np.ndim(leaf) for leaf in column}) > 1:
-            raise ShapeError("padded_batch: elements differ in their number of axes; reshape them with map first.")
-        longest = np.max([leaf.shape for leaf in column], axis=0).astype(int).tolist()
-        to = longest if shape is None else [m if s in (None, -1) else s for s, m in zip(shape, longest, strict=True)]
-        out: Array = np.full((len(column), *to), value, dtype=column[0].dtype)
-        for row, (leaf, record) in enumerate(zip(column, records)):
-            if any(n > m for n, m in zip(leaf.shape, to)):
-                raise ShapeError(
-                    f"padded_batch: the element with index {record.index} has shape {leaf.shape}, larger than "
-                    f"{tuple(to)}; give larger shapes."
-                )
-            if leaf.dtype != out.dtype:
-                raise ShapeError(f"padded_batch: leaves are {out.dtype} and {leaf.dtype}; cast with map first.")
-            place: tuple[Any, ...] = (row, *map(slice, leaf.shape))
-            out[place] = leaf
-        return out
+
+def _padded(column: tuple[Any, ...], shape: Any, value: Any, records: list[Record]) -> Array:
+    """Return the leaves at one place of some elements, padded and stacked."""
+    if any(isinstance(leaf, str | bytes) for leaf in column):
+        return stack(column, [r.index for r in records], "padded_batch")  # type: ignore[no-any-return]
+    if len({leaf.ndim for leaf in column}) > 1:
+        raise ShapeError("padded_batch: elements differ in their number of axes; reshape them with map first.")
+    to = _sides(shape, np.max([leaf.shape for leaf in column], axis=0).astype(int).tolist())
+    fill = _fill(value, column)
+    out: Array = np.full((len(column), *to), fill, dtype=column[0].dtype)
+    for row, (leaf, record) in enumerate(zip(column, records)):
+        if any(n > m for n, m in zip(leaf.shape, to)):
+            raise ShapeError(
+                f"padded_batch: the element with index {record.index} has shape {leaf.shape}, larger than "
+                f"{tuple(to)}; give larger shapes."
+            )
+        if leaf.dtype != out.dtype:
+            raise ShapeError(f"padded_batch: leaves are {out.dtype} and {leaf.dtype}; cast with map first.")
+        place: tuple[Any, ...] = (row, *map(slice, leaf.shape))
+        out[place] = leaf
+    return out
+
+
+def _sides(shape: Any, longest: list[int]) -> list[int]:
+    """Return the shape to pad to, where the longest leaves of a batch have these sides."""
+    if shape is None:
+        return longest
+    sides = list(shape) if isinstance(shape, Iterable) else [shape]
+    whole = all(s is None or (isinstance(s, int | np.integer) and s >= -1) for s in sides)
+    if not whole or len(sides) != len(longest):
+        raise ShapeError(
+            f"padded_batch: shapes has {shape!r} for a leaf with {len(longest)} axes; give a size or None for each of "
+            "them, in the structure of an element."
+        )
+    return [m if s in (None, -1) else int(s) for s, m in zip(sides, longest)]
+
+
+def _fill(value: Any, column: tuple[Any, ...]) -> Any:
+    """Return what to pad arrays of a dtype with; texts with empty ones."""
+    dtype = column[0].dtype
+    if dtype.kind in "OSU":
+        first = next((item for leaf in column for item in leaf.flat), "")
+        return value if isinstance(value, str | bytes) else type(first)()
+    given = np.asarray(value)
+    with np.errstate(all="ignore"):
+        cast = given.astype(dtype) if given.shape == () and given.dtype.kind in "biufc" else None
+    # a float may lose digits, nothing else
+    if cast is None or not (cast == given or (dtype.kind in "fc" and np.isfinite(cast) == np.isfinite(given))):
+        raise ShapeError(f"padded_batch: value {value!r} does not fit into {dtype}; give another one, or use map.")
+    return cast
 
 
 def _for_leaves(given: Any, element: Element, usual: Any) -> list[Any]:
@@ -253,6 +291,8 @@ class Unbatch(Node):
     def apart(self, record: Record) -> list[Record]:
         """Return the rows of an element."""
         named = list(leaves(record.value))
+        if not named:
+            raise ShapeError(f"unbatch: the element with index {record.index} has no leaf to take apart.")
         for path, leaf in named:
             if np.ndim(leaf) == 0 or isinstance(leaf, str | bytes):
                 name = f"leaf {path} of " if path else ""
@@ -261,8 +301,10 @@ class Unbatch(Node):
         for path, leaf in named:
             if len(leaf) != count:
                 raise ShapeError(f"unbatch: {named[0][0]} has {count} rows, {path} has {len(leaf)}.")
-        values = split_rows(record.value, count)
+        values = [sealed(row) for row in split_rows(record.value, count)]  # which may be asked for again
         if self.child.depth:
+            if count != len(record.index):
+                raise ShapeError(f"unbatch: a batch of {len(record.index)} rows was changed to {count}; keep its rows.")
             indices = list(zip(*record.indices)) or [()] * count
             return [
                 Record(v, _number(record.index[r]), _number(record.epoch[r]), indices[r]) for r, v in enumerate(values)

@@ -20,6 +20,7 @@ from .nodes import Node, Site
 from .rearrange import Prefetch
 
 _NO_NAME = "<lambda>"
+_OPERATORS = {"BatchedMap": "map", "Generate": "from_generator", "RandomMap": "random_map"}
 
 
 def digest(node: Node) -> str:
@@ -45,13 +46,13 @@ def described(node: Node) -> Any:
     """
     if isinstance(node, Prefetch):
         return described(node.child)
-    version = getattr(node, "version", None)
+    version, name = getattr(node, "version", None), type(node).__name__
     arguments = {
-        f.name: _plain(getattr(node, f.name), f"{type(node).__name__.lower()}", version)
+        f.name: _plain(getattr(node, f.name), _OPERATORS.get(name, name.lower()), version)
         for f in fields(node)
         if f.name not in ("site", "version")
     }
-    return [type(node).__name__, arguments]
+    return [name, arguments]
 
 
 def _plain(value: Any, where: str, version: str | None) -> Any:
@@ -60,8 +61,12 @@ def _plain(value: Any, where: str, version: str | None) -> Any:
     def plain(inner: Any) -> Any:
         return _plain(inner, where, version)
 
-    if value is None or isinstance(value, bool | int | float | str | dtype | Path | Enum | np.dtype):
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes | slice):
+        return repr(value)
+    if isinstance(value, dtype | Path | Enum | np.dtype):
         return str(value)
+    if isinstance(value, np.generic):
+        return plain(value.item())
     if isinstance(value, Node):
         return described(value)
     if isinstance(value, Reader):
@@ -77,11 +82,13 @@ def _plain(value: Any, where: str, version: str | None) -> Any:
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, tuple | list):
         return [plain(v) for v in value]
+    if isinstance(value, set | frozenset):  # whose order differs between processes
+        return ["set", *sorted(json.dumps(plain(v)) for v in value)]
     if is_dataclass(value) and not isinstance(value, type):
         return [_name(type(value)), {f.name: plain(getattr(value, f.name)) for f in fields(value)}]
     if callable(value):
         return _function(value, where, version)
-    return [_name(type(value)), plain(getattr(value, "__dict__", {}))]
+    return [_name(type(value)), plain(vars(value) if hasattr(value, "__dict__") else _made_of(value, where))]
 
 
 def _function(f: Any, where: str, version: str | None) -> Any:
@@ -93,13 +100,28 @@ def _function(f: Any, where: str, version: str | None) -> Any:
     code = getattr(f, "__code__", None)
     name = _name(f) if code is not None or hasattr(f, "__qualname__") else _name(type(f))
     if _NO_NAME in name.rsplit(".", 1)[-1]:
+        versioned = 'pass version="1" (and another one when it changes), or '
         raise CannotResume(
-            f'{where}: a lambda cannot be told from another one; pass version="1" (and another one when it changes), '
-            "or give a named function."
+            f"{where}: a lambda cannot be told from another one; {'' if where == 'from_generator' else versioned}"
+            "give a named function."
         )
     if code is None:
-        code = getattr(vars(type(f)).get("__call__"), "__code__", None)
+        code = getattr(getattr(type(f), "__call__", None), "__code__", None)  # noqa: B004 - its code, not whether
+    if code is None and not hasattr(f, "__qualname__") and not hasattr(f, "__dict__"):  # such as an itemgetter
+        return [name, _plain(_made_of(f, where), where, None)]
     return [name, None if code is None else _bytecode(code)]
+
+
+def _made_of(value: Any, where: str) -> Any:
+    """Return what an object of a built-in class, which has no attributes, is made of."""
+    try:
+        made = value.__reduce_ex__(2)
+    except TypeError:
+        raise CannotResume(
+            f'{where}: a {type(value).__name__} cannot be told from another one; pass version="1" (and another one '
+            "when it changes)."
+        ) from None
+    return made[1:] if isinstance(made, tuple) else made
 
 
 def _constant(constant: Any) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from ..elements import Element, IntArray
 from .change import called
 from .merge import put_together, shifted
 from .nodes import Length, Node, Record, Site, finite, offsets_of, whole
-from .orders import interleave_order
+from .orders import Tables, interleave_order
 from .streams import Handle, Stream
 
 
@@ -34,6 +34,7 @@ class Interleave(Node):
     the whole if that is later (below a cache): ``repeat().interleave(f)`` shuffles within f anew each time.
     """
 
+    draws: ClassVar[bool] = True  # perhaps, in the pipelines that f returns
     child: Node
     f: Callable[[Element], Any]
     cycle: int
@@ -119,26 +120,23 @@ class Interleave(Node):
         return self.inputs.nodes[0].depth if self.known and self.inputs.nodes else 0
 
     @cached_property
-    def _tables(self) -> dict[int, IntArray]:
-        return {}
+    def _tables(self) -> Tables[IntArray]:
+        return Tables()
 
     def table(self, number: int) -> IntArray:
         """Return pipeline, and position and pass within it, of each element of a pass, (3, length); the last two
         tables are kept.
         """
-        kept = self._tables.get(number)
-        if kept is not None:
-            return kept
-        while len(self._tables) > 1:
-            self._tables.pop(next(iter(self._tables)), None)
+        return self._tables.get(number, self._table)
+
+    def _table(self, number: int) -> IntArray:
         length, nodes = self.child.length, self.inputs.nodes
         assert finite(length)
         index, epoch = self.child.ids(*whole(number, length))
         turn = np.searchsorted(self.inputs.index, index)
         lengths = [n for n in (nodes[i].length for i in turn.tolist()) if finite(n)]
         which, at = interleave_order(lengths, self.cycle, self.block)
-        self._tables[number] = made = np.stack([turn[which], at, np.maximum(epoch, number)[which]])
-        return made
+        return np.stack([turn[which], at, np.maximum(epoch, number)[which]])
 
     def _parts(self, positions: IntArray, passes: IntArray) -> list[tuple[IntArray, int, IntArray, IntArray]]:
         """Return (places, pipeline, positions in it, passes) for each pipeline that is met."""

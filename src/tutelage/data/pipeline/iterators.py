@@ -8,18 +8,18 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 import numpy as np
 
 from ...errors import CannotResume, ConfigError, unknown
+from ..checks import MOST
 from ..elements import as_tensors, describe
 from ..plans import NoPlan
 from ..prefetch import ahead
 from .identity import form
 from .merge import alike
-from .nodes import ENDLESS, Node, Record
+from .nodes import Node, Record
 from .prefetched import Prefetched
 from .rearrange import Prefetch
-from .states import check, resume_stream, snapshot
+from .states import as_state, check, no_state, resume_stream, snapshot
 
 T = TypeVar("T")
-FOREVER = 1 << 62
 _LATER = object()
 
 
@@ -98,10 +98,10 @@ class ElementIterator(Generic[T]):
         top, depth = trimmed(self._node)
         if top.indexed:
             assert top.length is not None
-            stop = FOREVER if top.length == ENDLESS else int(top.length)
+            stop = int(min(top.length, MOST))
             self._steps = Steps(partial(_made, top, epoch, self._convert), stop, partial(ahead, depth=depth))
         else:
-            self._stream = Prefetched(top.stream(epoch), depth)
+            self._stream = Prefetched(partial(top.stream, epoch), depth)
             self._count = 0
 
     def __iter__(self) -> Self:
@@ -232,8 +232,11 @@ class InitialisableIterator:
         """
         if self._iterator is None or arrays:
             self.initialize(0, **arrays)
+        calls = as_state(state).get("initialisations", self._calls)
+        if not isinstance(calls, int):
+            raise no_state("number of initialisations")
         self._started().load_state_dict(state)
-        self._calls = int(state.get("initialisations", self._calls))
+        self._calls = calls
 
     def close(self) -> None:
         """End threads and files."""
@@ -292,10 +295,12 @@ class SwitchIterator:
         Raises:
             CannotResume: if the branches are others; see :meth:`ElementIterator.load_state_dict`.
         """
-        stored = state.get("switch")
+        stored = as_state(state).get("switch")
         if not isinstance(stored, Mapping) or stored.keys() != self._branches.keys():
             was = ", ".join(stored) if isinstance(stored, Mapping) else "no switch"
             raise CannotResume(f"cannot resume: switch was {was}, is now {', '.join(self._branches)}.")
+        if state.get("name") not in self._branches:
+            raise no_state("name of a branch")
         for name, branch in self._branches.items():
             branch.load_state_dict(stored[name])
         self._name = state["name"]

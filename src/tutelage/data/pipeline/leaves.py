@@ -1,17 +1,20 @@
 """Where a pipeline begins: readers, generators, placeholders."""
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from operator import index
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 
 from ...errors import CannotResume, ConfigError, DataError
-from ..elements import Array, Element, IntArray, Signature, as_element, leaves, map_leaves, split_rows
+from ..checks import ElementError
+from ..elements import Array, Element, IntArray, Signature, as_element, leaves, map_leaves, owned, sealed, split_rows
 from ..reader import Reader
 from .nodes import Length, Node, Record
 from .streams import Handle, Stream
@@ -110,12 +113,17 @@ class ItemReader(Reader):
     Read in the consumer's process; through ``__getitems__`` if there is one.
 
     Raises:
-        DataError: if it is empty.
+        DataError: if it is empty, or has no length or no elements by position.
     """
 
     kind: ClassVar[str] = "dataset"
 
     def __init__(self, dataset: Any) -> None:
+        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+            raise DataError(
+                f"from_dataset: a {type(dataset).__name__} has no length and elements by position; is from_iterable "
+                "meant?"
+            )
         self._dataset = dataset
         if len(dataset) == 0:
             raise DataError("from_dataset: source is empty.")
@@ -124,10 +132,34 @@ class ItemReader(Reader):
         return len(self._dataset)
 
     def read(self, index: IntArray) -> list[Element]:
-        """Return elements; see :class:`Reader`."""
-        many = getattr(self._dataset, "__getitems__", None)
-        items = many(index.tolist()) if many is not None else [self._dataset[i] for i in index.tolist()]
-        return [as_element(item, "from_dataset") for item in items]
+        """Return copies of elements, which may be the data set's own; see :class:`Reader`.
+
+        Raises:
+            ElementError: if the data set raises.
+            ShapeError: if it returns what no element can be.
+        """
+        at = index.tolist()
+        items: Any = map(self._item, at)
+        if len(at) > 0 and hasattr(self._dataset, "__getitems__"):
+            items = self._items(at)
+        return [owned(as_element(item, f"from_dataset: element {i}")) for i, item in zip(at, items, strict=True)]
+
+    def _item(self, at: int) -> Any:
+        try:
+            return self._dataset[at]
+        except Exception as error:
+            raise ElementError.of(f"from_dataset: element {at}", error) from error
+
+    def _items(self, at: list[int]) -> Any:
+        try:
+            items = self._dataset.__getitems__(at)
+        except Exception as error:
+            raise ElementError.of(f"from_dataset: elements {at[0]}, ...", error) from error
+        if not isinstance(items, list | tuple) or len(items) != len(at):
+            raise DataError(
+                f"from_dataset: __getitems__ of {len(at)} positions must return a list of as many elements."
+            )
+        return items
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of type, length and up to 16 even elements, starting with ``"sampled-"``."""
@@ -200,6 +232,17 @@ class Generate(Node):
     def unique(self) -> bool:
         return True
 
+    def items(self) -> Iterator[Any]:
+        """Return the elements of a pass.
+
+        Raises:
+            ConfigError: if the factory returns nothing to iterate over.
+        """
+        made = self.factory()
+        if not isinstance(made, Iterable):
+            raise ConfigError(f"from_generator: factory returned a {type(made).__name__}; it must return an iterable.")
+        return iter(made)
+
     def flow(self, number: int) -> Stream:
         return _Generated(self, number)
 
@@ -213,10 +256,11 @@ class _Generated(Stream):
 
     def __next__(self) -> Handle:
         if self._items is None:
-            self._items = islice(self._node.factory(), self._at, None)
-        value = as_element(next(self._items), "from_generator")
+            self._items = self._node.items()
+            deque(islice(self._items, self._at), maxlen=0)
+        handle = self._handle(self._at, next(self._items))
         self._at += 1
-        return self._handle(self._at - 1, value)
+        return handle
 
     def state(self) -> Any:
         if not self._node.restartable:
@@ -233,9 +277,9 @@ class _Generated(Stream):
         wanted = set(refs)
         found: dict[int, Handle] = {}
         if wanted:
-            for at, item in enumerate(islice(self._node.factory(), max(wanted) + 1)):
+            for at, item in enumerate(islice(self._node.items(), max(wanted) + 1)):
                 if at in wanted:
-                    found[at] = self._handle(at, as_element(item, "from_generator"))
+                    found[at] = self._handle(at, item)
         missing = wanted - found.keys()
         if missing:
             raise CannotResume(
@@ -249,7 +293,9 @@ class _Generated(Stream):
         if end is not None:
             end()
 
-    def _handle(self, at: int, value: Element) -> Handle:
+    def _handle(self, at: int, item: Any) -> Handle:
+        # a copy: the generator may use its arrays again
+        value = sealed(owned(as_element(item, f"from_generator: element {at}")))
         return Handle(at, lambda: Record(value, at, self._number))
 
 
@@ -270,11 +316,19 @@ class Placeholder(Node):
         if not arrays:
             raise ConfigError("placeholder: name at least one array, such as x=((None, 4, 5), torch.float32).")
         out = []
-        for name, (shape, dtype) in arrays.items():
+        for name, given in arrays.items():
+            try:
+                sides, dtype = given
+                shape = tuple(None if side is None else index(side) for side in sides)
+                kind = torch.empty(0, dtype=dtype).numpy().dtype if isinstance(dtype, torch.dtype) else np.dtype(dtype)
+            except (TypeError, ValueError):
+                raise ConfigError(
+                    f"placeholder: {name} is {given!r}; needed are shape and dtype, such as ((None, 4, 5), "
+                    "torch.float32)."
+                ) from None
             if len(shape) == 0:
                 raise ConfigError(f"placeholder: {name} is a scalar; it needs a leading axis of rows.")
-            kind = torch.empty(0, dtype=dtype).numpy().dtype if isinstance(dtype, torch.dtype) else np.dtype(dtype)
-            out.append((name, tuple(shape), str(kind)))
+            out.append((name, shape, str(kind)))
         return cls(tuple(out))
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ConfigError, ShapeError
+from ..checks import MOST
 from ..elements import Array, IntArray, Signature, describe, map_leaves
 from .nodes import Length, Node, Record, offsets_of
 from .streams import Handle, Stream
@@ -257,8 +258,8 @@ class Concatenate(Merging):
         return total
 
     def locate(self, positions: IntArray, passes: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-        lengths = [min(b.length or 0, 1 << 62) for b in self.branches]
-        ends = np.minimum(np.array(list(accumulate(lengths)), dtype=np.float64), 2.0**62).astype(np.int64)
+        sums = accumulate(b.length or 0 for b in self.branches)
+        ends = np.array([min(end, MOST) for end in sums], dtype=np.int64)
         branch = np.searchsorted(ends, positions, side="right")
         starts = np.concatenate([[0], ends])
         return branch, positions - starts[branch], passes

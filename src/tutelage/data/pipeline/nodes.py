@@ -94,6 +94,9 @@ class Node(ABC):
     """One operator with what is below it. Immutable; tables and caches beside the fields are kept for speed only."""
 
     prefetches: ClassVar[bool] = False
+    draws: ClassVar[bool] = False
+    """Whether the seed matters here."""
+
     site: Site = field(default=Site(), kw_only=True)
 
     # What is known before anything is read ---------------------------------------------------------------------------

@@ -1,13 +1,31 @@
 """Orders: who comes when, as pure functions of keys and lengths."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ...randomness import counter, hashed, integer, real
-from ..elements import IntArray
+from ..elements import Array, IntArray
+
+T = TypeVar("T")
+
+
+class Tables(Generic[T]):
+    """Tables of passes; the last two are kept. Replaced as a whole: several threads may ask."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, T] = {}
+
+    def get(self, number: int, make: Callable[[int], T]) -> T:
+        """Return the table of a pass, or make it."""
+        table = self._kept.get(number)
+        if table is None:
+            table = make(number)
+            self._kept = dict([*self._kept.items()][-1:]) | {number: table}
+        return table
 
 
 def full_order(key: int, number: int, index: IntArray) -> IntArray:
@@ -38,11 +56,12 @@ def buffer_order(key: int, number: int, length: int, size: int) -> IntArray:
     return np.array(out, dtype=np.int64)
 
 
-def weighted(draw: float, weights: npt.NDArray[np.float64]) -> int:
-    """Return the branch that a draw in [0, 1) falls on: the inverse of the cumulated, normalised weights."""
+def weighted(draws: Array, weights: npt.NDArray[np.float64]) -> IntArray:
+    """Return the branch that each draw in [0, 1) falls on: the inverse of the cumulated, normalised weights."""
     sums = np.cumsum(weights / weights.sum())
-    chosen = int(np.searchsorted(sums, draw, side="right"))
-    return min(chosen, int(np.flatnonzero(weights)[-1]))  # the sum may round to less than 1
+    last = np.flatnonzero(weights)[-1]  # the sum may round to less than 1
+    chosen: IntArray = np.minimum(np.searchsorted(sums, draws, side="right"), last)
+    return chosen
 
 
 def sample_order(key: int, number: int, lengths: Sequence[int], weights: npt.NDArray[np.float64]) -> IntArray:
@@ -50,9 +69,14 @@ def sample_order(key: int, number: int, lengths: Sequence[int], weights: npt.NDA
     left = np.where(weights > 0, lengths, 0)
     draws = real(hashed(counter(key, number), np.arange(int(left.sum()))))
     out = np.empty(len(draws), dtype=np.int64)
-    for t, draw in enumerate(draws.tolist()):
-        out[t] = branch = weighted(draw, np.where(left > 0, weights, 0.0))
-        left[branch] -= 1
+    at = 0
+    while at < len(draws):  # the weights stay up to the draw that exhausts a branch
+        branches = weighted(draws[at:], np.where(left > 0, weights, 0.0))
+        exhausts = np.flatnonzero(ordinals(branches, len(left)) + 1 == left[branches])
+        branches = branches[: exhausts[0] + 1]
+        out[at : at + len(branches)] = branches
+        left -= np.bincount(branches, minlength=len(left))
+        at += len(branches)
     return out
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from ...errors import ConfigError, DataError
 from ..augment import Augmentation
+from ..checks import function, instance, numbers, positive, row_index, whole_number
 from ..elements import Element, IntArray, as_element
 from ..plans import Plans
 from ..reader import Reader
@@ -51,7 +53,7 @@ class Pipeline:
 
     def __init__(self, node: Node, seed: int | None = None) -> None:
         self.node = node
-        self.seed = seed
+        self.seed = None if seed is None else whole_number("pipeline", seed, None, "seed")
 
     # Sources ---------------------------------------------------------------------------------------------------------
 
@@ -74,9 +76,7 @@ class Pipeline:
     @classmethod
     def range(cls, n: int, *, seed: int | None = None) -> "Pipeline":
         """Return the numbers 0..n-1, int64."""
-        if n < 1:
-            raise ConfigError(f"range: size is {n}; it must be at least 1.")
-        return cls.from_tensor_slices(np.arange(n), seed=seed)
+        return cls.from_tensor_slices(np.arange(whole_number("range", n)), seed=seed)
 
     @classmethod
     def from_source(
@@ -100,12 +100,13 @@ class Pipeline:
             )
         node: Node = Read(ArrayReader((source.x, y), scale=source.scale, where=source.name))
         if index is not None:
-            node = Subset(node, checked_index(source.name, len(source), index))
+            node = Subset(node, row_index(source.name, len(source), index))
         return cls(node, seed)
 
     @classmethod
     def from_reader(cls, reader: Reader, *, seed: int | None = None) -> "Pipeline":
         """Return the elements of a reader, such as those of :mod:`tutelage.data.records`."""
+        instance("from_reader", reader, Reader, "a Reader, such as TFRecordReader(files)")
         return cls(Read(reader), seed)
 
     @classmethod
@@ -133,13 +134,14 @@ class Pipeline:
             restartable: each call gives the same elements; then a state can be resumed, by making them again.
             seed: of everything random.
         """
-        return cls(Generate(factory, restartable), seed)
+        return cls(Generate(function("from_generator", factory, "factory"), restartable), seed)
 
     @classmethod
     def from_iterable(cls, dataset: Any, *, restartable: bool = False, seed: int | None = None) -> "Pipeline":
         """Return the elements of an iterable data set, such as a torch ``IterableDataset``; see
         :meth:`from_generator`.
         """
+        instance("from_iterable", dataset, Iterable, "something to iterate over")
         return cls.from_generator(dataset.__iter__, restartable=restartable, seed=seed)
 
     @classmethod
@@ -163,7 +165,8 @@ class Pipeline:
             batched: f gets any number of elements at once, stacked along a leading axis, and keeps that axis.
             version: recognises f when a state is resumed, instead of its name and code; needed for a lambda then.
         """
-        return self._then(BatchedMap(self.node, f, version) if batched else Map(self.node, f, version))
+        kind = BatchedMap if batched else Map
+        return self._then(kind(self.node, function("map", f), version))
 
     def random_map(self, f: Callable[..., Any], *, name: str | None = None, version: str | None = None) -> "Pipeline":
         """Replace each element by ``f(element, generator)``.
@@ -175,6 +178,7 @@ class Pipeline:
             name: of the random stream.
             version: see :meth:`map`.
         """
+        function("random_map", f)
         return self._then(RandomMap(self.node, f, self._named("random_map", RandomMap, name), version))
 
     def augment(
@@ -192,17 +196,19 @@ class Pipeline:
         Raises:
             ConfigError: if mixing is to be done before ``batch``.
         """
-        chosen = augmentation or Augmentation()
+        chosen = Augmentation() if augmentation is None else augmentation
+        instance("augment", chosen, Augmentation, "an Augmentation, such as Augmentation(Crop(4))")
         if chosen.mixing is not None and self.node.depth == 0:
             raise ConfigError("augment: mixup and cutmix mix the rows of a batch; put augment after batch(n).")
         if views is not None:
-            _check_least("augment", views, what="views")
-        divisor = scale if scale is not None else self.node.scale
-        return self._then(Augment(self.node, chosen, 255.0 if divisor is None else divisor, views))
+            views = whole_number("augment", views, what="views")
+        usual = 255.0 if self.node.scale is None else self.node.scale
+        divisor = usual if scale is None else positive("augment", scale, "scale")
+        return self._then(Augment(self.node, chosen, divisor, views))
 
     def enumerate(self, start: int = 0) -> "Pipeline":
         """Make (number, element) of each element, the numbers counting from ``start`` in each pass."""
-        return self._then(Enumerate(self.node, start))
+        return self._then(Enumerate(self.node, whole_number("enumerate", start, None, "start")))
 
     # Elements chosen -------------------------------------------------------------------------------------------------
 
@@ -217,28 +223,26 @@ class Pipeline:
         Raises:
             ConfigError: if ``materialise`` is asked for after an operator whose elements differ between passes.
         """
-        node = Filter(self.node, f, version)
+        node = Filter(self.node, function("filter", f), version)
         return self._then(node.materialised() if materialise else node)
 
     def take(self, n: int) -> "Pipeline":
         """Keep the first n elements of a pass; -1: all."""
-        _check_least("take", n, -1)
-        return self._then(Take(self.node, n))
+        return self._then(Take(self.node, whole_number("take", n, -1)))
 
     def skip(self, n: int) -> "Pipeline":
         """Leave out the first n elements of a pass; -1: all."""
-        _check_least("skip", n, -1)
-        return self._then(Skip(self.node, n))
+        return self._then(Skip(self.node, whole_number("skip", n, -1)))
 
     def shard(self, n: int, k: int) -> "Pipeline":
         """Keep the elements k, k + n, ... of the stream here.
 
         Before ``shuffle`` a worker has a fixed part of the data, after it a slice of one global order.
         """
-        _check_least("shard", n)
-        if not 0 <= k < n:
+        count, rank = whole_number("shard", n), whole_number("shard", k, None, "index")
+        if not 0 <= rank < count:
             raise ConfigError(f"shard: index {k} of {n}; valid are 0..{n - 1}.")
-        return self._then(Shard(self.node, n, k))
+        return self._then(Shard(self.node, count, rank))
 
     def planned(self, plans: Plans, *, name: str | None = None) -> "Pipeline":
         """Draw elements as a teacher plans; endless. See :class:`Plans`.
@@ -246,6 +250,7 @@ class Pipeline:
         Raises:
             ConfigError: if the plans are for another number of elements.
         """
+        instance("planned", plans, Plans, "Plans")
         return self._then(Planned(self.node, plans, self._named("planned", Planned, name)))
 
     # Order -----------------------------------------------------------------------------------------------------------
@@ -266,18 +271,15 @@ class Pipeline:
         Raises:
             ConfigError: for a size below 1, or "all" of an endless stream.
         """
-        if size != "all":
-            _check_least("shuffle", size)
-        elif self.node.length == ENDLESS:
+        if size == "all" and self.node.length == ENDLESS:
             raise ConfigError('shuffle: "all" needs a finite stream; put shuffle before repeat.')
-        number = None if size == "all" else size
-        return self._then(Shuffle(self.node, number, reshuffle, self._named("shuffle", Shuffle, name)))
+        held = None if size == "all" else whole_number("shuffle", size)
+        return self._then(Shuffle(self.node, held, reshuffle, self._named("shuffle", Shuffle, name)))
 
     def repeat(self, n: int | None = None) -> "Pipeline":
         """Go through the elements n times; None or -1: without end."""
-        if n is not None:
-            _check_least("repeat", n, -1)
-        return self._then(Repeat(self.node, None if n == -1 else n))
+        count = -1 if n is None else whole_number("repeat", n, -1)
+        return self._then(Repeat(self.node, None if count == -1 else count))
 
     def shuffle_and_repeat(self, size: int | Literal["all"] = "all", n: int | None = None) -> "Pipeline":
         """Shuffle, then repeat: every pass in an order of its own, passes apart."""
@@ -292,8 +294,7 @@ class Pipeline:
             n: rows a batch.
             drop_remainder: leave out a short last batch.
         """
-        _check_least("batch", n)
-        return self._then(Batch(self.node, n, drop_remainder))
+        return self._then(Batch(self.node, whole_number("batch", n), drop_remainder))
 
     def padded_batch(self, n: int, shapes: Any = None, values: Any = 0, drop_remainder: bool = False) -> "Pipeline":
         """Stack n consecutive elements, padded at the end of each axis.
@@ -305,8 +306,8 @@ class Pipeline:
             values: to pad with, one for all leaves or in the structure of an element.
             drop_remainder: leave out a short last batch.
         """
-        _check_least("padded_batch", n)
-        return self._then(PaddedBatch(self.node, n, drop_remainder, shapes, values))
+        size = whole_number("padded_batch", n)
+        return self._then(PaddedBatch(self.node, size, drop_remainder, shapes, values))
 
     def unbatch(self) -> "Pipeline":
         """Take elements apart along their leading axis."""
@@ -317,9 +318,8 @@ class Pipeline:
     @classmethod
     def zip(cls, *pipelines: "Pipeline") -> "Pipeline":
         """Make tuples of one element of each, up to the end of the shortest; the index is that of the first."""
-        if not pipelines:
-            raise ConfigError("zip: name at least one pipeline.")
-        return cls(Zip(tuple(p.node for p in pipelines)), _common_seed(pipelines))
+        branches = _several("zip", pipelines)
+        return cls(Zip(tuple(b.node for b in branches)), _common_seed(branches))
 
     def concatenate(self, other: "Pipeline") -> "Pipeline":
         """Append another pipeline's elements.
@@ -327,7 +327,8 @@ class Pipeline:
         Raises:
             ConfigError: if structure, dtype or shape differ.
         """
-        return Pipeline(Concatenate((self.node, other.node)), _common_seed((self, other)))
+        branches = _several("concatenate", (self, other))
+        return Pipeline(Concatenate(tuple(b.node for b in branches)), _common_seed(branches))
 
     @classmethod
     def sample_from(
@@ -349,9 +350,10 @@ class Pipeline:
         Raises:
             ConfigError: if weights are negative, all 0 or not one a branch.
         """
-        nodes = _nodes("sample_from", pipelines)
-        shares = tuple(float(w) for w in ([1.0] * len(nodes) if weights is None else weights))
-        return cls(Sample(nodes, shares, stop_on_empty, name or "sample_from"), _common_seed(pipelines))
+        branches = _several("sample_from", pipelines)
+        shares = numbers("sample_from", [1.0] * len(branches) if weights is None else weights, "weights")
+        node = Sample(tuple(b.node for b in branches), shares, stop_on_empty, name or "sample_from")
+        return cls(node, _common_seed(branches))
 
     @classmethod
     def choose_from(cls, pipelines: Sequence["Pipeline"], ids: Any, *, stop_on_empty: bool = False) -> "Pipeline":
@@ -362,9 +364,10 @@ class Pipeline:
             ids: a pipeline of whole numbers, or an array of them.
             stop_on_empty: end when a branch is named that has no element left; else the id is passed over.
         """
-        nodes = _nodes("choose_from", pipelines)
-        choices = ids if isinstance(ids, Pipeline) else cls.from_tensor_slices(ids)
-        return cls(Choose(nodes, choices.node, stop_on_empty), _common_seed((*pipelines, choices)))
+        branches = _several("choose_from", pipelines)
+        choices = ids if isinstance(ids, Pipeline) else cls(Read(ArrayReader(ids, where="choose_from")))
+        node = Choose(tuple(b.node for b in branches), choices.node, stop_on_empty)
+        return cls(node, _common_seed((*branches, choices)))
 
     def interleave(
         self, f: Callable[[Any], "Pipeline"], cycle: int, block: int = 1, *, version: str | None = None
@@ -377,9 +380,8 @@ class Pipeline:
             block: elements a turn.
             version: see :meth:`map`.
         """
-        _check_least("interleave", cycle, what="cycle")
-        _check_least("interleave", block, what="block")
-        return self._then(Interleave(self.node, f, cycle, block, version))
+        slots, turn = whole_number("interleave", cycle, what="cycle"), whole_number("interleave", block, what="block")
+        return self._then(Interleave(self.node, function("interleave", f), slots, turn, version))
 
     def flat_map(self, f: Callable[[Any], "Pipeline"], *, version: str | None = None) -> "Pipeline":
         """Make a pipeline of each element, and take their elements one pipeline after the other."""
@@ -393,12 +395,13 @@ class Pipeline:
         Args:
             path: a file to keep them in, written when the last element was made; None: memory.
         """
+        instance("cache", path, str | PathLike | None, "the path of a file")
         return self._then(Cache(self.node, None if path is None else Path(path)))
 
     def prefetch(self, n: int) -> "Pipeline":
         """Let a thread make up to n elements of this point ahead; 0: none."""
-        _check_least("prefetch", n, 0)
-        return self._then(Prefetch(self.node, n)) if n else self
+        depth = whole_number("prefetch", n, 0)
+        return self._then(Prefetch(self.node, depth)) if depth else self
 
     # Settings --------------------------------------------------------------------------------------------------------
 
@@ -438,11 +441,11 @@ class Pipeline:
 
     def epoch(self, epoch: int) -> ElementIterator[Any]:
         """Return the elements of a pass with torch tensors; passes differ in shuffles and augmentation."""
-        return ElementIterator(self._placed, _checked_epoch(epoch), plain, "elements")
+        return ElementIterator(self._placed, whole_number("epoch", epoch, 0, "epoch"), plain, "elements")
 
     def records(self, epoch: int = 0) -> ElementIterator[Record]:
         """Return the elements of a pass with their index and epoch."""
-        return ElementIterator(self._placed, _checked_epoch(epoch), tensors, "records")
+        return ElementIterator(self._placed, whole_number("epoch", epoch, 0, "epoch"), tensors, "records")
 
     def batches(
         self,
@@ -485,7 +488,7 @@ class Pipeline:
             self._placed,
             steps=steps,
             start=start,
-            epoch=_checked_epoch(epoch),
+            epoch=whole_number("batches", epoch, 0, "epoch"),
             device=device,
             resident=resident,
             prefetch=prefetch,
@@ -514,6 +517,8 @@ class Pipeline:
     @staticmethod
     def switch(pipelines: Mapping[str, "Pipeline"]) -> SwitchIterator:
         """Return one iterator for several pipelines of equal structure; ``use(name)`` says which comes next."""
+        instance("switch", pipelines, Mapping, 'a dict such as {"train": a, "valid": b}')
+        _several("switch", pipelines.values())
         return SwitchIterator({name: p._placed for name, p in pipelines.items()})
 
     # Inside ----------------------------------------------------------------------------------------------------------
@@ -547,23 +552,6 @@ class Pipeline:
         return {"node": self.node, "seed": self.seed}
 
 
-def checked_index(name: str, length: int, index: Any) -> IntArray:
-    """Return positions of a source of ``length`` rows as int64.
-
-    Raises:
-        DataError: if there is none, one comes twice or lies outside.
-    """
-    chosen: IntArray = np.ascontiguousarray(index, dtype=np.int64)
-    if chosen.ndim != 1 or chosen.size == 0:
-        raise DataError(f"{name}: index has shape {chosen.shape}; it must name at least one row.")
-    if chosen.min() < 0 or chosen.max() >= length:
-        raise DataError(f"{name}: index reaches from {chosen.min()} to {chosen.max()}; valid are 0..{length - 1}.")
-    values, counts = np.unique(chosen, return_counts=True)
-    if (counts > 1).any():
-        raise DataError(f"{name}: index names row {values[counts > 1][0]} twice.")
-    return chosen
-
-
 def _bound(node: Node, arrays: dict[str, Any]) -> Node:
     if not any(isinstance(n, Placeholder | Bound) for n in walk(node)):
         raise ConfigError(f"bind: the pipeline has no placeholder for {', '.join(arrays) or 'anything'}.")
@@ -577,19 +565,12 @@ def _common_seed(pipelines: Sequence[Pipeline]) -> int | None:
     return next(iter(seeds), None)
 
 
-def _nodes(who: str, pipelines: Sequence[Pipeline]) -> tuple[Node, ...]:
-    if not pipelines:
+def _several(who: str, pipelines: Any) -> tuple[Pipeline, ...]:
+    if isinstance(pipelines, Pipeline) or not isinstance(pipelines, Iterable):
+        raise ConfigError(f"{who}: needed is a list of pipelines, [a, b].")
+    branches = tuple(pipelines)
+    if not branches:
         raise ConfigError(f"{who}: name at least one pipeline.")
-    return tuple(p.node for p in pipelines)
-
-
-def _check_least(who: str, value: int, least: int = 1, what: str = "size") -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise ConfigError(f"{who}: {what} is {value!r}; it must be a whole number.")
-    if value < least:
-        raise ConfigError(f"{who}: {what} is {value}; it must be at least {least}.")
-
-
-def _checked_epoch(epoch: int) -> int:
-    _check_least("epoch", epoch, 0, "epoch")
-    return int(epoch)
+    for branch in branches:
+        instance(who, branch, Pipeline, "a Pipeline")
+    return branches

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from ...errors import ConfigError
 from ..elements import IntArray
@@ -18,6 +19,7 @@ class Planned(Rearranging):
         ConfigError: if the elements below cannot be had by position, or are not as many as the plans are for.
     """
 
+    draws: ClassVar[bool] = True
     plans: Plans
     name: str
 

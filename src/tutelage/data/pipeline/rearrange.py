@@ -3,12 +3,13 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ...randomness import hashed
+from ..checks import MOST
 from ..elements import IntArray, Signature
 from .nodes import ENDLESS, Length, Node, Record, finite
 from .prefetched import Prefetched
@@ -83,7 +84,9 @@ class Repeat(Rearranging):
             return 0
         if below is None:
             return None
-        return ENDLESS if self.count is None else below * self.count
+        if self.count is None or below * self.count > MOST:
+            return ENDLESS
+        return below * self.count
 
     @property
     def unique(self) -> bool:
@@ -282,4 +285,4 @@ class Prefetch(Rearranging):
         return positions, passes
 
     def flow(self, number: int) -> Stream:
-        return Prefetched(self.child.stream(number), self.size)
+        return Prefetched(partial(self.child.stream, number), self.size)

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ...randomness import counter, hashed, integer
 from ..elements import IntArray
 from .nodes import Length, Node, finite, whole
-from .orders import buffer_order, full_order
+from .orders import Tables, buffer_order, full_order
 from .rearrange import Rearranging
 from .streams import Handle, Stream
 
@@ -19,6 +19,7 @@ from .streams import Handle, Stream
 class Shuffle(Rearranging):
     """A shuffle buffer of ``size`` elements, or a full shuffle where it holds them all (size None: always)."""
 
+    draws: ClassVar[bool] = True
     size: int | None
     reshuffle: bool
     name: str
@@ -49,18 +50,12 @@ class Shuffle(Rearranging):
         return self.site.key(self.name)
 
     @cached_property
-    def _tables(self) -> dict[int, IntArray]:
-        return {}
+    def _tables(self) -> Tables[IntArray]:
+        return Tables()
 
     def order(self, number: int) -> IntArray:
         """Return the positions below in the order of a pass; the last two are kept."""
-        kept = self._tables.get(number)
-        if kept is not None:
-            return kept
-        while len(self._tables) > 1:
-            self._tables.pop(next(iter(self._tables)), None)
-        self._tables[number] = order = self._order(number)
-        return order
+        return self._tables.get(number, self._order)
 
     def _order(self, number: int) -> IntArray:
         length, draw = self.child.length, number if self.reshuffle else 0

@@ -22,7 +22,10 @@ def resume_stream(fresh: Stream, state: Mapping[str, Any], present_form: str) ->
         CannotResume: if the source has fewer elements than were had.
     """
     if "stream" in state and state.get("form") == present_form:
-        fresh.restore(state["stream"])
+        try:
+            fresh.restore(state["stream"])
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            raise CannotResume(f"cannot resume: stream is damaged ({type(error).__name__}: {error}).") from error
         return
     for _ in range(int(state["step"])):
         if next(fresh, None) is None:
@@ -39,7 +42,7 @@ def snapshot(node: Node, **place: Any) -> dict[str, Any]:
         "format": FORMAT,
         "tutelage": __version__,
         "chain": digest(node),
-        "sources": list(_sources(node)),
+        "sources": list(sources(node)),
         "seed": node.site.seed,
         **place,
     }
@@ -47,7 +50,8 @@ def snapshot(node: Node, **place: Any) -> dict[str, Any]:
     return state | {"plan": plans[0] if len(plans) == 1 else plans} if plans else state
 
 
-def _sources(node: Node) -> Iterator[dict[str, Any]]:
+def sources(node: Node) -> Iterator[dict[str, Any]]:
+    """Yield what tells the sources of a pipeline from others."""
     for n in walk(node):
         if isinstance(n, Read):
             yield {"kind": n.reader.kind, "length": len(n.reader), "fingerprint": _fingerprint(n)}
@@ -63,17 +67,31 @@ def _fingerprint(read: Read) -> str:
     return str(kept)
 
 
+def as_state(state: Any) -> Mapping[str, Any]:
+    """Return a state.
+
+    Raises:
+        CannotResume: if it is none.
+    """
+    if not isinstance(state, Mapping):
+        raise no_state("format")
+    return state
+
+
+def no_state(field: str) -> CannotResume:
+    """Return the error for what is no state, or lacks a field."""
+    return CannotResume(f"cannot resume: this is no state of a pipeline (it has no {field}); pass one of state_dict().")
+
+
 def check(state: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Compare a stored state with that of the present pipeline.
 
     Raises:
         CannotResume: at the first field that differs, with the stored and the present value.
     """
-    form = state.get("format") if isinstance(state, Mapping) else None
+    form = as_state(state).get("format")
     if form is None:
-        raise CannotResume(
-            "cannot resume: this is no state of a pipeline (it has no format); pass one of state_dict()."
-        )
+        raise no_state("format")
     if form != FORMAT:
         raise CannotResume(f"cannot resume: the state has format {form!r}, this version reads {FORMAT}.")
     for field in ("step", "epoch"):

@@ -56,6 +56,17 @@ class Feature:
             raise ConfigError(f"Feature: default {self.default!r} is no {self.dtype}.")
 
 
+def checked_features(features: Any) -> dict[str, Feature]:
+    """Return names and what the features of these names become.
+
+    Raises:
+        ConfigError: if they are not given as Feature.
+    """
+    if not isinstance(features, Mapping) or not all(isinstance(f, Feature) for f in features.values()):
+        raise ConfigError('features: needed is a dict of names and Feature, such as {"label": Feature("int64")}.')
+    return dict(features)
+
+
 def _is_shape(shape: object) -> bool:
     return isinstance(shape, tuple) and all(isinstance(side, int) and side >= 0 for side in shape)
 

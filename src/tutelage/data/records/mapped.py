@@ -32,10 +32,12 @@ def as_paths(files: Files) -> tuple[Path, ...]:
     Raises:
         DataError: if there is no path, or a file is missing, a folder or empty.
     """
-    given = [files] if isinstance(files, str | os.PathLike) else list(files)
-    if not given:
+    try:
+        paths = tuple(map(Path, [files] if isinstance(files, str | os.PathLike) else files))
+    except TypeError:
+        raise DataError(f"files are {files!r}; needed is a path or a list of paths.") from None
+    if not paths:
         raise DataError("no files given.")
-    paths = tuple(Path(file) for file in given)
     for path in paths:
         try:
             status = path.stat()

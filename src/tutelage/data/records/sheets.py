@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import DataError
+from ...errors import ConfigError, DataError
 from ..elements import IntArray
 from ..parquet import text_labels
 from .mapped import cannot_read
@@ -57,7 +57,10 @@ def read_sheet(path: Path, delimiter: str) -> Sheet:
 
     Raises:
         DataError: if it is not readable, not UTF-8 or no table.
+        ConfigError: if the delimiter is not one character.
     """
+    if not isinstance(delimiter, str) or len(delimiter) != 1:
+        raise ConfigError(f"CsvReader: delimiter is {delimiter!r}; it must be one character.")
     try:
         data = path.read_bytes()
     except OSError as error:

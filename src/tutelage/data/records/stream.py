@@ -10,7 +10,7 @@ from typing import IO
 from ...errors import DataError
 from ..elements import Element
 from .crc import check, crc32c, mask
-from .example import Feature, parse_example
+from .example import Feature, checked_features, parse_example
 from .mapped import Files, as_paths, cannot_read
 from .tfrecord import GZIP, HEAD_BYTES, TAIL_BYTES, check_head, record_name, too_long
 
@@ -29,6 +29,7 @@ def iter_tfrecord(files: Files, features: Mapping[str, Feature] | None = None) -
     Raises:
         DataError: if a file is missing, empty, damaged or cut off, or a record is no Example with these features.
     """
+    features = None if features is None else checked_features(features)
     for path in as_paths(files):
         for number, at, record in _records(path):
             if features is None:

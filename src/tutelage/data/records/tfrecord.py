@@ -18,7 +18,7 @@ from ..elements import Element, IntArray, Signature
 from ..reader import Reader
 from .atomic import AtomicWriter
 from .crc import check, crc32c, mask, masks
-from .example import Feature, encode_example, example_signature, parse_example
+from .example import Feature, checked_features, encode_example, example_signature, parse_example
 from .mapped import Files, MappedFiles, SpanIndex
 from .sizes import human
 
@@ -45,7 +45,7 @@ class TFRecordReader(Reader):
 
     def __init__(self, files: Files, features: Mapping[str, Feature] | None = None) -> None:
         self._files = MappedFiles(files)
-        self._features = None if features is None else dict(features)
+        self._features = None if features is None else checked_features(features)
         self._index = SpanIndex.of(map(_index, self._files.paths, self._files.maps))
 
     def __len__(self) -> int:
@@ -114,6 +114,8 @@ class TFRecordWriter(AtomicWriter):
 
     def write(self, record: bytes) -> None:
         """Append a record of any bytes."""
+        if not isinstance(record, bytes | bytearray | memoryview):
+            raise DataError(f"{self.path}: a record is bytes, not {type(record).__name__}; encode it first.")
         length = len(record).to_bytes(8, "little")
         self._append(length, _masked(length), record, _masked(record))
 

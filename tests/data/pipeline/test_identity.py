@@ -1,0 +1,129 @@
+"""What tells one pipeline from another: arguments, functions, the key of a cache file; and damaged states."""
+
+import json
+from functools import partial
+from operator import itemgetter
+
+import numpy as np
+import pytest
+import torch
+
+from tutelage.data import Pipeline
+from tutelage.errors import CannotResume, DataError
+
+from .chains import always
+from .oracle import plain
+
+TEN = Pipeline.range(10)
+ROWS = Pipeline.from_tensor_slices((torch.zeros(6, 2), torch.arange(6)))
+
+
+def second(first, value):
+    return value
+
+
+def moved(a, b):
+    state = json.loads(json.dumps(iter(a).state_dict()))
+    iter(b).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [(1, 2), (1, "1"), (b"a", b"b"), ({1}, {2}), (1j, 2j), (slice(1), slice(2)), (None, "None"), (1.0, np.float32(2))],
+    ids=str,
+)
+def test_bound_arguments_are_told_apart(a, b):
+    moved(TEN.map(partial(second, a)), TEN.map(partial(second, a)))
+    with pytest.raises(CannotResume, match="chain was"):
+        moved(TEN.map(partial(second, a)), TEN.map(partial(second, b)))
+
+
+def test_numbers_of_numpy():
+    moved(TEN.batch(np.int64(4)), TEN.batch(4))
+    with pytest.raises(CannotResume, match="chain was"):
+        moved(TEN.batch(np.int64(4)), TEN.batch(np.int64(5)))
+    with pytest.raises(CannotResume, match="chain was"):
+        moved(TEN.padded_batch(2, values=np.float32(1)), TEN.padded_batch(2, values=np.float32(2)))
+
+
+def test_functions_of_built_in_classes():
+    moved(ROWS.map(itemgetter(1)), ROWS.map(itemgetter(1)))
+    with pytest.raises(CannotResume, match="chain was"):
+        moved(ROWS.map(itemgetter(0)), ROWS.map(itemgetter(1)))
+
+
+def test_a_seed_of_numpy_is_plain_data():
+    state = json.loads(json.dumps(iter(Pipeline.range(4, seed=np.int64(3)).shuffle()).state_dict()))
+    iter(Pipeline.range(4, seed=3).shuffle()).load_state_dict(state)
+
+
+def test_ranks_of_numpy_are_plain_data():
+    json.dumps(ROWS.batch(np.int64(2)).batches(rank=np.int64(1), world=np.int64(2), steps=np.int64(2)).state_dict())
+
+
+def test_a_lambda_as_factory():
+    """It has no version to pass."""
+    pipe = Pipeline.from_generator(lambda: [1], restartable=True)
+    with pytest.raises(CannotResume, match=r"^from_generator: a lambda .*; give a named function\.$"):
+        iter(pipe).state_dict()
+
+
+# ---- damaged states
+
+
+@pytest.mark.parametrize("state", [None, [], "x", 3, {}])
+def test_what_is_no_state(state):
+    for iterator in (
+        iter(TEN),
+        ROWS.batch(2).batches(),
+        Pipeline.switch({"a": TEN}),
+        TEN.iterator(),
+    ):
+        with pytest.raises(CannotResume, match=r"^cannot resume: "):
+            iterator.load_state_dict(state)
+
+
+@pytest.mark.parametrize("stream", [None, 3, [], "x", {}, [1, 2, 3]])
+def test_a_damaged_stream(stream):
+    pipe = TEN.filter(always).shuffle(4)
+    with pytest.raises(CannotResume, match=r"^cannot resume: stream is damaged"):
+        iter(pipe).load_state_dict(iter(pipe).state_dict() | {"stream": stream})
+
+
+@pytest.mark.parametrize("name", [None, "c"])
+def test_a_switch_without_its_branch(name):
+    def switch():
+        return Pipeline.switch({"a": TEN, "b": TEN})
+
+    with pytest.raises(CannotResume, match=r"^cannot resume: .* name of a branch"):
+        switch().load_state_dict(switch().state_dict() | {"name": name})
+
+
+# ---- cache
+
+
+def elements(pipe):
+    return [plain(e) for e in pipe]
+
+
+def test_a_cache_in_memory_needs_no_name():
+    assert elements(TEN.map(lambda x: x + 1).cache().repeat(2)) == 2 * list(range(1, 11))
+
+
+def test_a_cache_file_belongs_to_its_data(tmp_path):
+    def cached(shift, seed=0, path="data"):
+        return Pipeline.from_tensor_slices(torch.arange(4) + shift, seed=seed).cache(tmp_path / path)
+
+    assert elements(cached(0)) == elements(cached(0)) == [0, 1, 2, 3]
+    assert elements(cached(0, seed=1)) == [0, 1, 2, 3]
+    with pytest.raises(DataError, match=r"was made by another pipeline or from other data"):
+        elements(cached(5))
+
+
+def test_a_cache_file_belongs_to_its_seed(tmp_path):
+    def cached(seed):
+        return Pipeline.range(20, seed=seed).shuffle().cache(tmp_path / "order")
+
+    assert elements(cached(0)) == elements(cached(0))
+    with pytest.raises(DataError, match=r"was made by another pipeline or from other data"):
+        elements(cached(1))
