@@ -30,11 +30,19 @@ def test_tiny_nets(kind, rule, dtype):
         ("lenet", (3, 32, 32)),
         ("resnet8", (3, 16, 16)),
         ("wrn-10-1", (3, 16, 16)),
+        ("mentor-resnet-8-1", (3, 16, 16)),
+        ("inception", (3, 16, 16)),
     ],
 )
 def test_our_nets(name, shape):
     x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(0))
     check_student(build(name, shape, 3), x, torch.tensor([0, 1, 2, 0]))
+
+
+@pytest.mark.parametrize("name", ["mentor-resnet-8-1", "inception"])
+def test_published_nets_in_double_with_scaled_decay(name):
+    x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    check_student(build(name, (3, 8, 8), 3).double(), x, torch.tensor([0, 1, 2, 0]), RULES[1])
 
 
 def test_recurrent_net():

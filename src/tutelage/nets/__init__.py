@@ -3,8 +3,10 @@
 from .build import NAMES as NAMES
 from .build import build as build
 from .build import check_output as check_output
+from .cnn import cifarnet as cifarnet
 from .cnn import lenet as lenet
 from .cnn import small_cnn as small_cnn
+from .mentor_resnet import mentor_resnet as mentor_resnet
 from .mlp import mlp as mlp
 from .resnet import resnet as resnet
 from .wide_resnet import wide_resnet as wide_resnet

@@ -1,26 +1,28 @@
 """Networks by name, and users' own by ``package.module:function``."""
 
 import copy
-import importlib
 import inspect
 import re
-import sys
-import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from ..errors import ConfigError, ShapeError, TutelageError, unknown
+from ..importing import import_function, told
 from ..randomness import seeded, stream
-from .cnn import lenet, small_cnn
+from .cnn import cifarnet, lenet, small_cnn
+from .mentor_resnet import mentor_resnet
 from .mlp import mlp
 from .resnet import resnet
 from .wide_resnet import wide_resnet
 
-NAMES = ("mlp", "mlp-64-32", "cnn", "lenet", "resnet20", "resnet32", "wrn-16-2", "wrn-28-10")
-"""Examples of valid names: mlp-W1-W2-..., resnetD with D = 6n + 2, wrn-D-W with D = 6n + 4."""
+NAMES = (
+    "mlp", "mlp-64-32", "cnn", "lenet", "resnet20", "resnet32", "wrn-16-2", "wrn-28-10", "mentor-resnet-14-2",
+    "resnet101", "inception",
+)  # fmt: skip
+"""Examples of valid names: mlp-W1-W2-..., resnetD with D = 6n + 2, wrn-D-W with D = 6n + 4, mentor-resnet-D-W with
+D = 6n + 2; resnet101 and inception are the students of the published MentorNet tables."""
 
 
 def build(name: str, shape: Sequence[int], classes: int, *, seed: int = 0) -> nn.Module:
@@ -46,7 +48,7 @@ def build(name: str, shape: Sequence[int], classes: int, *, seed: int = 0) -> nn
         except RuntimeError as error:
             raise ShapeError(f"{name} cannot be built for examples of shape {tuple(shape)}: {error}") from error
         except (Exception, SystemExit) as error:
-            raise ConfigError(f"student {name} could not be made: {_told(error)}") from error
+            raise ConfigError(f"student {name} could not be made: {told(error)}") from error
     check_output(name, net, shape, classes)
     return net
 
@@ -67,7 +69,7 @@ def check_output(name: str, net: nn.Module, shape: Sequence[int], classes: int) 
         first = str(error).splitlines()[0]
         raise ShapeError(f"student {name} cannot take inputs of shape (2, {_list(shape)}): {first}") from error
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"student {name} failed on inputs of shape (2, {_list(shape)}): {_told(error)}") from error
+        raise ConfigError(f"student {name} failed on inputs of shape (2, {_list(shape)}): {told(error)}") from error
     if not any(p.requires_grad for p in net.parameters()):
         raise ConfigError(f"student {name} has no parameters to train.")
     given = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
@@ -75,12 +77,6 @@ def check_output(name: str, net: nn.Module, shape: Sequence[int], classes: int) 
         raise ShapeError(
             f"student {name} returned {given} for 2 examples, but needs (2, {classes}), one logit per class."
         )
-
-
-def _told(error: BaseException) -> str:
-    """What went wrong in somebody else's code, and where, in one line."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {' '.join(str(error).split())} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
 def _list(shape: Sequence[int]) -> str:
@@ -93,6 +89,11 @@ def _constructor(name: str) -> Callable[[tuple[int, ...], int], nn.Module]:
     if match := re.fullmatch(r"mlp((?:-\d+)*)", name):
         widths = tuple(int(w) for w in match[1].split("-")[1:]) or (256, 256)
         return lambda shape, classes: mlp(shape, classes, widths=widths)
+    if name == "resnet101":  # not of the form resnetD: its depth is 56
+        return lambda shape, classes: mentor_resnet(_image(name, shape), classes)
+    if match := re.fullmatch(r"mentor-resnet-(\d+)-(\d+)", name):
+        depth, width = int(match[1]), int(match[2])
+        return lambda shape, classes: mentor_resnet(_image(name, shape), classes, depth=depth, width=width)
     if match := re.fullmatch(r"resnet(\d+)", name):
         depth = int(match[1])
         return lambda shape, classes: resnet(_image(name, shape), classes, depth=depth)
@@ -103,6 +104,8 @@ def _constructor(name: str) -> Callable[[tuple[int, ...], int], nn.Module]:
         return lambda shape, classes: small_cnn(_image(name, shape), classes)
     if name == "lenet":
         return lambda shape, classes: lenet(_image(name, shape), classes)
+    if name == "inception":
+        return lambda shape, classes: cifarnet(_image(name, shape), classes)
     raise ConfigError(unknown("student", name, [*NAMES, "package.module:function"]))
 
 
@@ -113,25 +116,7 @@ def _image(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _users_own(name: str) -> Callable[[tuple[int, ...], int], nn.Module]:
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise ConfigError(f'student "{name}" is not of the form package.module:function.')
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f'student {name}: cannot import "{error.name}"; run from the folder that holds it, or install it.'
-        ) from error
-    except (Exception, SystemExit) as error:
-        raise ConfigError(f"student {name}: importing {module_name} failed: {_told(error)}") from error
-    if not hasattr(module, attribute):
-        raise ConfigError(f'student {name}: module "{module_name}" has no "{attribute}".')
-    function = getattr(module, attribute)
-    if not callable(function):
-        raise ConfigError(f"student {name}: {attribute} is a {type(function).__name__}, but needs to be a function.")
+    function = import_function("student", name)
     try:
         takes_arguments = bool(inspect.signature(function).parameters)
     except ValueError:  # some functions written in C have no signature

@@ -1,5 +1,6 @@
 """Small convolutional networks."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -55,3 +56,44 @@ def lenet(shape: Sequence[int], classes: int) -> nn.Sequential:
         nn.ReLU(),
         nn.Linear(84, classes),
     )
+
+
+def cifarnet(shape: Sequence[int], classes: int) -> nn.Sequential:
+    """Return CifarNet, the small student of the published MentorNet tables, called "inception" there.
+
+    Convolutions and pooling keep the size as TensorFlow's SAME does, so that pooling rounds an odd side up. Weights
+    start from a normal distribution cut at two standard deviations: 0.05 for convolutions, 0.04 for hidden linear
+    layers (their biases from 0.1), 1/192 for the logits.
+
+    Args:
+        shape: (C, H, W).
+        classes: number of logits.
+
+    Source: code of Jiang, Zhou, Leung, Li and Fei-Fei, "MentorNet: learning data-driven curriculum for very deep
+    neural networks on corrupted labels", ICML 2018; dropout keeps 0.8.
+    """
+    height, width = (math.ceil(side / 4) for side in shape[1:])
+    return nn.Sequential(
+        _drawn(nn.Conv2d(shape[0], 64, 5, padding=2), 0.05),
+        nn.ReLU(),
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.LocalResponseNorm(9, alpha=1e-3, beta=0.75, k=1.0),
+        _drawn(nn.Conv2d(64, 64, 5, padding=2), 0.05),
+        nn.ReLU(),
+        nn.LocalResponseNorm(9, alpha=1e-3, beta=0.75, k=1.0),
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.Flatten(),
+        _drawn(nn.Linear(64 * height * width, 384), 0.04, bias=0.1),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        _drawn(nn.Linear(384, 192), 0.04, bias=0.1),
+        nn.ReLU(),
+        _drawn(nn.Linear(192, classes), 1 / 192),
+    )
+
+
+def _drawn(layer: nn.Conv2d | nn.Linear, sd: float, *, bias: float = 0.0) -> nn.Module:
+    assert layer.bias is not None
+    nn.init.trunc_normal_(layer.weight, std=sd, a=-2 * sd, b=2 * sd)
+    nn.init.constant_(layer.bias, bias)
+    return layer
