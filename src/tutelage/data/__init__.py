@@ -24,6 +24,7 @@ from .presets import Preset as Preset
 from .presets import preset as preset
 from .published import CIFAR10_ASYMMETRIC as CIFAR10_ASYMMETRIC
 from .randaugment import RandAugment as RandAugment
+from .right_labels import read_right_labels as read_right_labels
 from .scaling import Normalise as Normalise
 from .scaling import Standardise as Standardise
 from .sources import DataSet as DataSet
