@@ -15,7 +15,7 @@ from .randomness import hashed_tensor, real_tensor, smallest
 DropoutMode: TypeAlias = Literal["random", "actual", "binary"]
 
 
-def per_percent(schedule: Sequence[tuple[float, int]]) -> tuple[float, ...]:
+def per_percent(schedule: Sequence[tuple[float, int]], what: str = "example dropout") -> tuple[float, ...]:
     """Spread ``(value, percents), ...`` over the 100 percents of training.
 
     Raises:
@@ -23,7 +23,7 @@ def per_percent(schedule: Sequence[tuple[float, int]]) -> tuple[float, ...]:
     """
     values = tuple(value for value, count in schedule for _ in range(count))
     if len(values) != 100:
-        raise ConfigError(f"example dropout: the schedule covers {len(values)} percent, but needs 100 in all.")
+        raise ConfigError(f"{what}: the schedule covers {len(values)} percent, but needs 100 in all.")
     return values
 
 
