@@ -134,7 +134,7 @@ class StackedStudent:
         """Let every student study its lesson.
 
         Returns:
-            for each student ``loss`` and ``losses``, as :meth:`Student.study`.
+            for each student ``loss``, ``losses`` and ``logits``, as :meth:`Student.study`.
         """
         with torch.enable_grad():
             logits = self._logits_of(lessons)
@@ -150,7 +150,11 @@ class StackedStudent:
             self._params = {n: p.detach().requires_grad_() for n, p in params.items()}
             losses = losses.detach()
             marks = (cotangents * losses).sum(1)
-        return [{"loss": mark, "losses": row} for mark, row in zip(marks.unbind(), losses.unbind())]
+        answers = logits.detach().unbind()
+        return [
+            {"loss": mark, "losses": row, "logits": answer}
+            for mark, row, answer in zip(marks.unbind(), losses.unbind(), answers)
+        ]
 
     @torch.no_grad()
     def predict(self, xs: Sequence[Tensor]) -> list[Tensor]:

@@ -200,8 +200,8 @@ class Student:
         """Become the student that ``after(lesson)`` gives, detached.
 
         Returns:
-            ``loss``, the weighted mean before the step, a scalar, and ``losses`` of the rows, unweighted, (N,);
-            both without gradient.
+            ``loss``, the weighted mean before the step, a scalar, ``losses`` of the rows, unweighted, (N,), and
+            ``logits`` (N, ..., C); all without gradient.
         """
         params, state, forward, losses = self._advance(lesson, create_graph=False)
         losses = losses.detach()
@@ -210,7 +210,7 @@ class Student:
         self._state = state
         self._buffers = {n: b.detach() for n, b in forward.buffers.items()}
         self._last = self._losses = None
-        return {"loss": loss, "losses": losses}
+        return {"loss": loss, "losses": losses, "logits": forward.logits.detach()}
 
     def at(self, params: Mapping[str, Tensor]) -> "Student":
         """Return a view of the same student elsewhere in parameter space.

@@ -144,7 +144,7 @@ def check_teacher(
     validation = tiny_batch(12, seed=99) if validation is None else validation
     for kind in ("plain", "batchnorm", "dropout", "shared"):
         _check_reading(factory, kind, validation)
-    _check_weights(factory)
+    _check_weights(factory, validation)
     _check_single_precision(factory, validation)
     _check_resume(factory, validation)
     _check_forwards(factory, validation, own_forwards)
@@ -152,20 +152,22 @@ def check_teacher(
         _check_gradient(factory, validation, tolerance)
 
 
-def _pair(factory: Callable[[], Teacher], kind: str = "plain", steps: int = 2) -> tuple[Teacher, Student]:
+def _pair(
+    factory: Callable[[], Teacher], validation: Batch, kind: str = "plain", steps: int = 2
+) -> tuple[Teacher, Student]:
     """A teacher and a student after a few steps together."""
     teacher = factory().double()
     student = Student(tiny_net(kind), SGD(0.1, momentum=0.9), seed=3)
     for seed in range(steps):
         lesson = teacher.teach(tiny_batch(seed=seed), student)
         _need(isinstance(lesson, Lesson), f"teach returned a {type(lesson).__name__}, but needs to return a Lesson.")
-        teacher.learn(lesson, student, tiny_batch(12, seed=99))
+        teacher.learn(lesson, student, validation)
         student.study(lesson)
     return teacher, student
 
 
 def _check_reading(factory: Callable[[], Teacher], kind: str, validation: Batch) -> None:
-    teacher, student = _pair(factory, kind)
+    teacher, student = _pair(factory, validation, kind)
     batch = tiny_batch(seed=50)
     with _Watch("teach must only read (law 1)", student, teacher):
         first = teacher.teach(batch, student)
@@ -176,9 +178,9 @@ def _check_reading(factory: Callable[[], Teacher], kind: str, validation: Batch)
         teacher.learn(first, student, validation)
 
 
-def _check_weights(factory: Callable[[], Teacher]) -> None:
+def _check_weights(factory: Callable[[], Teacher], validation: Batch) -> None:
     for progress in (0.0, 0.3, 0.6, 0.95):
-        teacher, student = _pair(factory)
+        teacher, student = _pair(factory, validation)
         batch = tiny_batch(16, seed=51, progress=progress)
         weight = teacher.teach(batch, student).weight
         _need(bool(weight.isfinite().all() and (weight >= 0).all()), "weights must be finite and >= 0 (law 5).")
@@ -203,7 +205,7 @@ def _check_weights(factory: Callable[[], Teacher]) -> None:
 
 
 def _check_resume(factory: Callable[[], Teacher], validation: Batch) -> None:
-    teacher, student = _pair(factory, steps=3)
+    teacher, student = _pair(factory, validation, steps=3)
     other = factory().double()
     other.load_state_dict(teacher.state_dict())
     try:
@@ -241,7 +243,7 @@ def _check_single_precision(factory: Callable[[], Teacher], validation: Batch) -
 
 
 def _check_forwards(factory: Callable[[], Teacher], validation: Batch, own_forwards: int) -> None:
-    teacher, student = _pair(factory)
+    teacher, student = _pair(factory, validation)
     passes = 0
 
     def count(*_: object) -> None:
@@ -262,7 +264,7 @@ def _check_forwards(factory: Callable[[], Teacher], validation: Batch, own_forwa
 
 def _check_gradient(factory: Callable[[], Teacher], validation: Batch, tolerance: float) -> None:
     """Compare ``.grad`` after ``learn`` with central differences of the loss after the lesson."""
-    teacher, student = _pair(factory)
+    teacher, student = _pair(factory, validation)
     parameters = [p for p in teacher.parameters() if p.requires_grad]
     batch = tiny_batch(seed=54)
     if not parameters:

@@ -9,8 +9,10 @@ from torch import nn
 
 from tutelage import Batch, Lesson, Teacher
 from tutelage.losses import cross_entropy
-from tutelage.teachers import CATALOGUE, FixedWeights
-from tutelage.testing import ContractError, check_teacher
+from tutelage.mentors import Mentor, MentorNetwork, Settings
+from tutelage.teachers import CATALOGUE, FixedWeights, MentorNet, mentornet_pd
+from tutelage.teachers.weigh.mentornet import REFIT
+from tutelage.testing import ContractError, check_teacher, tiny_batch
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -27,6 +29,27 @@ def test_curriculum_options(mode, normalise):
 
 def test_fixed_weights():
     check_teacher(lambda: FixedWeights(torch.linspace(0, 1, 1000)))
+
+
+@pytest.mark.parametrize("time", ["progress", "code"])
+@pytest.mark.parametrize("mode", ["random", "actual", "binary"])
+def test_mentornet(time, mode):
+    mentor = Mentor(MentorNetwork("gate", time, seed=1), Settings(fixed_time=mode == "random"))
+    check_teacher(lambda: MentorNet(mentor, burn_in=10, dropout=((0.5, 50), (0.05, 50)), mode=mode))
+
+
+def test_mentornet_pd():
+    check_teacher(lambda: mentornet_pd(normalise="weights"))
+
+
+@pytest.mark.parametrize("update_at", [(50,), (20, 40), (60,)], ids=str)
+def test_mentornet_that_learns_during_the_training(update_at, monkeypatch):
+    """At percent 50, where the checks are: an update in the first step, two in one, and one to come."""
+    monkeypatch.setitem(REFIT, "steps", 10)
+    trusted = tiny_batch(60, seed=99)
+    given = torch.zeros(1000, dtype=torch.int64)
+    given[trusted.index] = torch.where(torch.arange(60) % 3 == 0, (trusted.y + 1) % 3, trusted.y)
+    check_teacher(lambda: MentorNet(update_at=update_at, given=given), validation=trusted)
 
 
 class Weigher(Teacher):

@@ -14,6 +14,8 @@ from .weigh.curriculum import self_paced as self_paced
 from .weigh.curriculum import spcl as spcl
 from .weigh.fixed import FixedWeights as FixedWeights
 from .weigh.fixed import small_loss_mask as small_loss_mask
+from .weigh.mentornet import MentorNet as MentorNet
+from .weigh.mentornet import mentornet_pd as mentornet_pd
 from .weigh.uniform import Uniform as Uniform
 
 CATALOGUE: Mapping[str, Callable[..., Teacher]] = {
@@ -23,5 +25,6 @@ CATALOGUE: Mapping[str, Callable[..., Teacher]] = {
     "hard": hard,
     "focal": focal,
     "predefined": predefined,
+    "mentornet-pd": mentornet_pd,
 }
 """Factories by name; called with the method's own options by keyword, all of them optional."""
