@@ -14,9 +14,10 @@ from rich.markup import escape
 
 from . import __version__
 from .allocator import keep_freed_memory
-from .display import Bars, catalogue_table, described, result_table
+from .cli_mentor import mentor_app
+from .display import Bars, catalogue_table, console, described, result_table
 from .errors import CheckpointError, ConfigError, TutelageError, unknown
-from .recipes import RECIPES, curricula
+from .recipes import RECIPES, curricula, mentornet
 from .runs import RunFolder
 from .teachers import CATALOGUE
 
@@ -28,8 +29,9 @@ app = App(
 )
 run_app = App(name="run", help="Run a recipe: compare teachers over paired seeds, and write a report.")
 app.command(run_app)
+app.command(mentor_app)
 
-_out = Console()
+_out = console()
 
 Out = Annotated[Path | None, Parameter(help="Folder for the run; default: the next free runs/RECIPE-NNN.")]
 ConfigFile = Annotated[Path | None, Parameter(help="TOML file with options; the command line overrides it.")]
@@ -46,6 +48,20 @@ def run_curricula(
     folder = out or RunFolder.free("curricula")
     with _way_back(folder), Bars(_out) as bars:
         result = curricula.run(options, folder, bars)
+    _show(result, folder)
+
+
+@run_app.command(name="mentornet")
+def run_mentornet(
+    *,
+    config: ConfigFile = None,
+    out: Out = None,
+    options: Annotated[mentornet.Config, Parameter(name="*")] = mentornet.Config(),  # noqa: B008
+) -> None:
+    """A curriculum that a mentor has learned, beside written ones and the honest rows."""
+    folder = out or RunFolder.free("mentornet")
+    with _way_back(folder), Bars(_out) as bars:
+        result = mentornet.run(options, folder, bars)
     _show(result, folder)
 
 
@@ -82,12 +98,30 @@ def report(folder: Path, /) -> None:
     _out.print(f"report: {write(folder)}", soft_wrap=True)
 
 
+@app.command
+def suspects(folder: Path, target: Path, /, *, arm: str | None = None) -> None:
+    """Write a list of suspected label errors of a finished run.
+
+    Parameters
+    ----------
+    folder
+        The run folder; of a run over several rates of noise one of the folders within.
+    target
+        The file: .csv, .parquet, or .html with pictures.
+    arm
+        Whose list; uniform: that of plain training, by early loss. Default: mentornet-dd, or the first that weighs.
+    """
+    from .report import export_suspects
+
+    _out.print(f"suspects: {export_suspects(folder, target, arm)}", soft_wrap=True)
+
+
 @app.command(name="list")
 def list_all() -> None:
     """List teachers and recipes, with their papers."""
     teachers = {name: described(factory) for name, factory in CATALOGUE.items()}
     _out.print(catalogue_table("Teachers", teachers))
-    others = {name: (text, "") for name, (_, text) in curricula.ARMS.items() if name not in CATALOGUE}
+    others = {name: (text, "") for name, (_, text) in mentornet.ARMS.items() if name not in CATALOGUE}
     _out.print(catalogue_table("Further arms of the recipes", others))
     _out.print(catalogue_table("Recipes", {name: described(module) for name, module in RECIPES.items()}))
 
@@ -111,9 +145,12 @@ def _way_back(folder: Path) -> Iterator[None]:
 
 
 def _show(result: dict[str, Any], folder: Path) -> None:
-    from .report import write
+    from .report import export_suspects, write
 
     _out.print(result_table(result))
+    if result["config"]["export"]:
+        written = export_suspects(folder, Path(result["config"]["export"]))
+        _out.print(f"suspects: {written}", soft_wrap=True)
     _out.print(f"result: {folder / 'result.json'}", soft_wrap=True)
     _out.print(f"report: {write(folder)}", soft_wrap=True)
 
@@ -136,7 +173,8 @@ def _file_options(arguments: Sequence[str]) -> list[Any]:
             raise ConfigError(f"--config {value}: cannot be read ({error}).") from error
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"--config {value}: not valid TOML: {error}.") from error
-        known = {f.replace("_", "-") for f in curricula.Config.__dataclass_fields__}
+        recipe = next((RECIPES[a].Config for a in arguments if a in RECIPES), curricula.Config)
+        known = {f.replace("_", "-") for f in recipe.__dataclass_fields__}
         for key in options:
             if key.replace("_", "-") not in known:
                 raise ConfigError(f"--config {value}: {unknown('option', key, sorted(known))}")
@@ -167,4 +205,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _fail("stopped")
         return 130
+    finally:
+        app.config = []
     return 0

@@ -2,14 +2,27 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+_WIDE = 100
+"""Columns of what is written to a file or a pipe, at least."""
+
+
+def console() -> Console:
+    """Return a console for standard output: as wide as the terminal, and at least 100 columns where there is none."""
+    found = Console()
+    if not found.is_terminal:
+        found.width = max(found.width, _WIDE)
+    return found
 
 
 class Bars:
@@ -75,30 +88,91 @@ def _difference(comparison: Mapping[str, Any] | None) -> str:
     return f"[green]{text}[/green] " if mean > 0 else f"[red]{text}[/red] "
 
 
-def result_table(result: Mapping[str, Any]) -> Table:
-    """Return the result of a recipe as a table: a row an arm, with paired differences to the baselines."""
-    data, noise = result["data"], result["noise"]
-    realised = sum(noise["realised"]) / len(noise["realised"])
-    title = (
-        f"{data['name']}: {data['train_rows']:,} training rows, {100 * realised:.1f} % wrong labels, "
-        f"{data['test_rows']:,} test rows, {len(result['seeds'])} seeds"
-    )
-    caption = "test accuracy in %, ± 95 % interval; paired differences, = where a tie; weights of right/wrong labels"
+@dataclass(frozen=True)
+class ResultTable:
+    """A table that leaves out its last columns where the terminal is too narrow for them, and says so.
+
+    Attributes:
+        title: above it.
+        caption: below it.
+        columns: heading and cells of each; the first two are always shown.
+    """
+
+    title: str
+    caption: str
+    columns: Sequence[tuple[str, Sequence[str]]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        """Yield the widest table that fits."""
+        count = len(self.columns)
+        wide = options.update(max_width=10_000)
+        while count > 2 and self._table(count).__rich_measure__(console, wide).maximum > options.max_width:
+            count -= 1
+        yield self._table(count)
+
+    def _table(self, count: int) -> Table:
+        missing = ", ".join(" ".join(name.split()) for name, _ in self.columns[count:])
+        caption = f"{self.caption}; too narrow for: {missing}" if missing else self.caption
+        table = Table(title=self.title, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        for position, (name, _) in enumerate(self.columns[:count]):
+            if position:
+                table.add_column(name, justify="right", no_wrap=True)
+            else:
+                table.add_column(name, style="bold", no_wrap=True)
+        for row in zip(*(cells for _, cells in self.columns[:count])):
+            table.add_row(*row)
+        return table
+
+
+def result_table(result: Mapping[str, Any]) -> ResultTable:
+    """Return the result of a recipe as a table: a row an arm, with paired differences to the baselines.
+
+    Of a run over several rates of label noise: a row an arm, a column a rate.
+    """
+    return _by_noise(result) if "levels" in result else _by_arm(result)
+
+
+def _by_arm(result: Mapping[str, Any]) -> ResultTable:
+    noise, order = result["noise"], result["order"]
+    arms = [result["arms"][name] for name in order]
+    wrong = f"{100 * sum(noise['realised']) / len(noise['realised']):.1f} % wrong labels"
     comparisons = {(c["a"], c["b"]): c for c in result["comparisons"]}
-    baselines = list(dict.fromkeys(c["b"] for c in result["comparisons"]))
-    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("teacher", style="bold", no_wrap=True)
-    table.add_column("accuracy", justify="right", no_wrap=True)
-    for name in baselines:
-        table.add_column("− " + name.replace("-", "\n"), justify="right", no_wrap=True)
-    table.add_column("weights", justify="right", no_wrap=True)
-    table.add_column("AUC", justify="right", no_wrap=True)
-    for name in result["order"]:
-        arm = result["arms"][name]
-        weights = f"{_mean(arm['weight_right'])}/{_mean(arm['weight_wrong'])}" if "weight_wrong" in arm else ""
-        differences = [_difference(comparisons.get((name, base))) for base in baselines]
-        table.add_row(name, _percent(arm["accuracy"]), *differences, weights, _mean(arm.get("auc")))
-    return table
+    columns = [("teacher", order), ("accuracy", [_percent(arm["accuracy"]) for arm in arms])]
+    for base in dict.fromkeys(c["b"] for c in result["comparisons"]):
+        cells = [_difference(comparisons.get((name, base))) for name in order]
+        columns.append(("− " + base.replace("-", "\n"), cells))
+    caption = "test accuracy in %, ± 95 % interval"
+    if comparisons:
+        caption += "; paired differences, = where a tie"
+    if noise["requested"]:  # else nobody knows which labels are wrong
+        caption += "; mean weights of right/wrong labels"
+        columns.append(("weights", [_weights(arm) for arm in arms]))
+        columns.append(("AUC", [_mean(arm.get("auc")) for arm in arms]))
+    return ResultTable(_title(result, wrong if noise["requested"] else "labels as they came"), caption, columns)
+
+
+def _by_noise(result: Mapping[str, Any]) -> ResultTable:
+    columns: list[tuple[str, Sequence[str]]] = [("teacher", result["order"])]
+    for rate in result["levels"]:
+        found = {name: result["arms"][f"{name} @ {rate}"]["accuracy"] for name in result["order"]}
+        best = max((s["mean"] for name, s in found.items() if name != "oracle"), default=None)
+        cells = [f"[bold]{_percent(s)}[/bold]" if s["mean"] == best else _percent(s) for s in found.values()]
+        columns.append((f"noise {rate}", cells))
+    rates = ", ".join(result["levels"])
+    caption = "test accuracy in %, ± 95 % interval; the best arm but for the oracle in bold"
+    return ResultTable(_title(result, f"label noise {rates}"), caption, columns)
+
+
+def _title(result: Mapping[str, Any], labels: str) -> str:
+    data, seeds = result["data"], len(result["seeds"])
+    return (
+        f"{escape(data['name'])}: {data['train_rows']:,} training rows, {labels}, "
+        f"{data['test_rows']:,} test rows, {seeds} seed{'s' if seeds > 1 else ''}"
+    )
+
+
+def _weights(arm: Mapping[str, Any]) -> str:
+    return f"{_mean(arm['weight_right'])}/{_mean(arm['weight_wrong'])}" if "weight_wrong" in arm else ""
 
 
 def described(thing: Callable[..., Any] | object) -> tuple[str, str]:

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def at_40(tmp_path_factory):
-    return run(Config(seeds=5, noise=0.4, threads=1), tmp_path_factory.mktemp("runs") / "40")
+    return run(Config(seeds=5, noise="0.4", threads=1), tmp_path_factory.mktemp("runs") / "40")
 
 
 def mean(result, arm, metric="accuracy"):
@@ -63,7 +63,7 @@ def test_weights_find_the_wrong_labels(at_40):
 @pytest.mark.parametrize(("kind", "factor"), [("uniform", 0.9), ("symmetric", 1.0)])
 @pytest.mark.parametrize("noise", [0.2, 0.4, 0.8])
 def test_the_noise_is_what_its_name_says(kind, factor, noise, tmp_path):
-    config = Config(seeds=5, noise=noise, noise_kind=kind, epochs=1, teachers="trusted-only", student="mlp-8")
+    config = Config(seeds=5, noise=str(noise), noise_kind=kind, epochs=1, teachers="trusted-only", student="mlp-8")
     result = run(config, tmp_path / "run")
     assert result["noise"]["expected"] == pytest.approx(factor * noise)
     assert sum(result["noise"]["realised"]) / 5 == pytest.approx(factor * noise, abs=0.03)
@@ -73,14 +73,14 @@ def test_the_percentile_decides(tmp_path):
     """At 20 % noise self-paced wants a percentile near 0.8: between 0.5 and 0.7 its accuracy moves by points."""
     found = []
     for percentile in ("0.5", "0.6", "0.7"):
-        config = Config(seeds=5, noise=0.2, percentile=percentile, teachers="self-paced", threads=1)
+        config = Config(seeds=5, noise="0.2", percentile=percentile, teachers="self-paced", threads=1)
         found.append(mean(run(config, tmp_path / percentile), "self-paced"))
     assert max(found) - min(found) >= 0.03
 
 
 def test_with_80_percent_noise_the_trusted_rows_win(tmp_path):
     arms = "uniform,self-paced,predefined,trusted-only,early-stopping,mixture-mask"
-    result = run(Config(seeds=5, noise=0.8, teachers=arms, threads=1), tmp_path / "run")
+    result = run(Config(seeds=5, noise="0.8", teachers=arms, threads=1), tmp_path / "run")
     assert list(result["arms"]) == arms.split(",")
     for arm in ("uniform", "self-paced", "predefined"):
         assert mean(result, "trusted-only") - mean(result, arm) >= 0.12

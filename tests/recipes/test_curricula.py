@@ -11,10 +11,19 @@ import torch
 from tutelage.cli import main
 from tutelage.errors import CheckpointError, ConfigError, NotFiniteError
 from tutelage.recipes import curricula
-from tutelage.recipes.curricula import ARMS, Config, parse_dropout, run
+from tutelage.recipes.curricula import ARMS, Config, run
+from tutelage.recipes.noisy_labels import prepare
+from tutelage.recipes.options import parse_dropout
+from tutelage.recipes.weighing import percentile
 from tutelage.runs import RunFolder
 
+DEFAULT = Config().teachers.split(",")
 SMALL = {"seeds": 2, "epochs": 6, "student": "mlp-16"}
+
+
+def settings():
+    _, (plan,), _ = prepare(curricula.RECIPE, Config(**SMALL))
+    return plan.settings
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +38,7 @@ def test_the_folder(finished):
     assert json.loads((out / "config.json").read_text())["config"]["epochs"] == 6
     assert json.loads((out / "environment.json").read_text())["torch"] == torch.__version__
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    trajectories = set(ARMS) - {"early-stopping"}
+    trajectories = set(DEFAULT) - {"early-stopping"}
     assert len(lines) == len(trajectories) * 2 * 6
     assert {line["arm"] for line in lines} == trajectories
     assert not (out / "checkpoint" / "state.safetensors").exists()
@@ -37,7 +46,7 @@ def test_the_folder(finished):
 
 def test_the_result(finished):
     result, _ = finished
-    assert list(result["arms"]) == list(ARMS)
+    assert list(result["arms"]) == DEFAULT
     for name, arm in result["arms"].items():
         assert len(arm["accuracy"]["values"]) == 2, name
         assert 0.05 < arm["accuracy"]["mean"] <= arm["best_epoch_accuracy"]["mean"] <= 1
@@ -73,7 +82,7 @@ def test_early_stopping_reads_the_trusted_rows_only(finished):
 
 
 def test_no_label_of_a_test_row_is_wrong_and_roles_are_disjoint():
-    for setting in curricula._Plan(Config(**SMALL)).settings:
+    for setting in settings():
         roles, mask = setting.roles, setting.noise.mask
         assert not mask[roles.test].any()
         assert len(np.intersect1d(roles.train, roles.test)) == 0
@@ -147,9 +156,9 @@ def test_every_option_runs(tmp_path, options):
 
 
 def test_trusted_percentile_is_the_share_of_right_labels():
-    (setting, _) = curricula._Plan(Config(**SMALL)).settings
+    (setting, _) = settings()
     right = 1 - setting.noise.mask[setting.roles.trusted].mean()
-    assert curricula._percentile("trusted", setting) == pytest.approx(right)
+    assert percentile(Config(percentile="trusted"), setting) == pytest.approx(right)
 
 
 @pytest.mark.parametrize("text", ["0.5x17,0.05x83", "0.5,17,0.05,83"])
@@ -198,8 +207,8 @@ def line_of(capsys, *arguments):
     [
         (["run", "curiccula"], 'Unknown command "curiccula". Did you mean "curricula"?'),
         (["run", "curricula", "--nois", "0.2"], "Unknown option: --nois. Did you mean --noise?"),
-        (["run", "curricula", "--noise", "much"], 'Invalid value for --noise: unable to convert "much" into float.'),
-        (["run", "curricula", "--noise", "1"], "--noise is 1.0; it is a share of the labels and must be in [0, 1)."),
+        (["run", "curricula", "--noise", "much"], '--noise is "much"; give a share of the labels, or several'),
+        (["run", "curricula", "--noise", "1"], "--noise is 1; it is a share of the labels and must be in [0, 1)."),
         (["run", "curricula", "--noise=-0.1"], "--noise is -0.1"),
         (["run", "curricula", "--noise-kind", "unifrm"], 'unknown label noise "unifrm". Did you mean "uniform"?'),
         (["run", "curricula", "--preset", "mentor-net"], 'unknown preset "mentor-net". Did you mean "mentornet"?'),
@@ -347,7 +356,7 @@ def test_a_crash_before_the_checkpoint_is_removed_leaves_no_double_lines(tmp_pat
 
 def test_trusted_rows_for_learning_teachers_come_from_all_classes():
     """Also where the rows of the source are sorted by class, and there are more than the limit."""
-    (setting, _) = curricula._Plan(Config(**SMALL)).settings
+    (setting, _) = settings()
     batch = setting.trusted_batch(40)
     assert len(batch) == 40
     assert len(batch.y.unique()) >= 9

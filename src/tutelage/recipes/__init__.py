@@ -6,7 +6,7 @@ A new recipe is one file and one line here.
 from collections.abc import Mapping
 from types import ModuleType
 
-from . import curricula
+from . import curricula, mentornet
 
-RECIPES: Mapping[str, ModuleType] = {"curricula": curricula}
+RECIPES: Mapping[str, ModuleType] = {"curricula": curricula, "mentornet": mentornet}
 """Recipes by name; each module has ``Config``, ``run`` and ``resume``."""

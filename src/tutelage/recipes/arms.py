@@ -40,9 +40,9 @@ def arm_values(
     values: dict[str, list[float | None]] = {m: [record[m] for record in picked] for m in _METRICS}
     values["best_epoch_accuracy"] = [max(r["accuracy"] for r in seed) for seed in outcome.records]
     values["epoch"] = [float(record["epoch"]) for record in picked]
-    right = [~s.noise.mask[rows.numpy()] for s, rows in zip(settings, outcome.tensors["rows"])]
     if arm.trajectory != "trusted-only":
-        values["auc"] = [auc(w.numpy(), r) for w, r in zip(outcome.tensors["mean_weight"], right)]
+        seeds = zip(settings, outcome.tensors["rows"].numpy(), outcome.tensors["mean_weight"].numpy())
+        values["auc"] = [auc(weight[s.known(rows)], s.right(rows)[s.known(rows)]) for s, rows, weight in seeds]
     return {m: cast(list[float], v) for m, v in values.items() if None not in v}
 
 

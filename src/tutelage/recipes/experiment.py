@@ -20,11 +20,14 @@ from ..data import (
     RandAugment,
     Source,
     Split,
+    Standardise,
     Transform,
     corrupt,
     preset,
+    read_right_labels,
     split,
 )
+from ..data.noise import from_labels
 from ..errors import ConfigError, DataError
 from ..lesson import Batch
 from ..nets import build
@@ -39,22 +42,32 @@ Augment = Literal["auto", "none", "crop-flip", "randaugment"]
 
 
 @dataclass(frozen=True)
-class Rates:
-    """How the student of an experiment is updated.
+class Schedule:
+    """How the student of an experiment is trained.
 
     Attributes:
         rule: ``adam``, ``adamw`` or ``sgd``.
         lr: learning rate at the start; None: 0.001, for ``sgd`` 0.1.
-        weight_decay: coefficient, on weights of two or more dimensions only.
-        scale_decay: multiply the decay by the mean weight of the lesson.
         drops: shares of training after which the rate is divided by 10.
+        momentum: of ``sgd``.
+        weight_decay: coefficient of ``1/2 ||w||^2``, on weights of two or more dimensions only.
+        scale_decay: multiply the decay by the mean weight of the lesson.
+        steps: about how long, if no number of epochs is given.
+        batch_size: examples a step, if there are so many.
+        pad: zero pixels at each side before a random crop.
+        standardise: bring each image to mean 0 and variance 1 by itself, instead of by statistics of the training rows.
     """
 
-    rule: str
-    lr: float | None
-    weight_decay: float
-    scale_decay: bool
+    rule: str = "adam"
+    lr: float | None = None
     drops: tuple[float, ...] = (0.50, 0.64, 0.77)
+    momentum: float = 0.9
+    weight_decay: float = 2e-4
+    scale_decay: bool = True
+    steps: int = 900
+    batch_size: int = 128
+    pad: int = 4
+    standardise: bool = False
 
     def make(self, steps: int) -> Rule:
         """Return the rule for a training of so many steps.
@@ -71,7 +84,7 @@ class Rates:
             case "adamw":
                 return AdamW(schedule, weight_decay=decay)
             case "sgd":
-                return SGD(schedule, momentum=0.9, weight_decay=decay)
+                return SGD(schedule, momentum=self.momentum, weight_decay=decay)
         raise ConfigError(f'unknown rule "{self.rule}". Known: adam, adamw, sgd.')
 
 
@@ -85,9 +98,10 @@ class Setting:
         test_source: where the test rows are; the training source itself if the data has no test set of its own.
         roles: disjoint indices; ``train`` contains the trusted rows, with their given labels.
         noise: given and true labels of all rows of the training source; wrong ones among the training rows only.
-        scaling: statistics of the training rows.
+        scaling: by statistics of the training rows, or of each image.
         moving: augmentation before scaling, during training.
         device: where batches live.
+        truth: whose right labels are known: of all rows, because the noise was injected, or of the trusted ones only.
     """
 
     seed: int
@@ -95,9 +109,24 @@ class Setting:
     test_source: Source
     roles: Split
     noise: NoisyLabels
-    scaling: Normalise
+    scaling: Normalise | Standardise
     moving: tuple[Transform, ...]
     device: torch.device
+    truth: Literal["all", "trusted"] = "all"
+
+    def right(self, index: Index) -> npt.NDArray[np.bool_]:
+        """Return which rows are known to have a right label as given."""
+        return self.known(index) & ~self.noise.mask[index]
+
+    def wrong(self, index: Index) -> npt.NDArray[np.bool_]:
+        """Return which rows are known to have a wrong label as given."""
+        return self.noise.mask[index]
+
+    def known(self, index: Index) -> npt.NDArray[np.bool_]:
+        """Return of which rows it is known whether the given label is right."""
+        if self.truth == "all":
+            return np.ones(len(index), dtype=np.bool_)
+        return np.isin(index, self.roles["trusted"])
 
     @property
     def test_rows(self) -> int:
@@ -122,18 +151,19 @@ class Setting:
     def evaluation(self, role: Literal["test", "trusted"], batch_size: int = 1024) -> Pipeline:
         """Return the test rows, or the trusted rows, in order, with true labels, neither shuffled nor augmented."""
         if role == "test" and self.test_source is not self.source:
-            return self._in_order(self.test_source, None, batch_size)
-        return self._in_order(self.source, self.roles[role], batch_size)
+            rows = Pipeline.from_source(self.test_source, seed=self.seed)
+            return rows.batch(batch_size).augment(Augmentation(self.scaling))
+        return self._in_order(self.roles[role], batch_size)
 
-    def _in_order(self, source: Source, index: Index | None, batch_size: int) -> Pipeline:
-        rows = Pipeline.from_source(source, index=index, seed=self.seed)
+    def _in_order(self, index: Index, batch_size: int) -> Pipeline:
+        rows = Pipeline.from_source(self.source, self.noise.clean, index, seed=self.seed)
         return rows.batch(batch_size).augment(Augmentation(self.scaling))
 
     def trusted_batch(self, limit: int = 512) -> Batch:
         """Return the trusted rows with true labels as one batch; drawn by the seed if there are more than ``limit``."""
         rows = self.roles["trusted"]
         drawn = np.sort(rows[permutation(stream(self.seed, "trusted batch"), len(rows))[:limit]])
-        return next(self._in_order(self.source, drawn, limit).batches(device=self.device))
+        return next(self._in_order(drawn, limit).batches(device=self.device))
 
     def student(self, name: str, rule: Rule) -> Student:
         """Return a fresh student; the same seed gives the same initial parameters."""
@@ -149,8 +179,11 @@ def make_setting(
     noise_kind: str | None,
     published: str | None,
     trusted: float,
+    trusted_labels: str | None = None,
     test: float,
     augment: Augment,
+    pad: int = 4,
+    standardise: bool = False,
     device: torch.device,
 ) -> Setting:
     """Draw the split and the noise of one seed.
@@ -162,9 +195,12 @@ def make_setting(
         noise_kind: see :func:`tutelage.data.corrupt`; of a preset one of its kinds; None: uniform, or its first one.
         published: a preset for split and noise, see :data:`tutelage.data.PRESETS`; None: by the shares.
         trusted: share of the training rows whose true labels are known, in (0, 1).
+        trusted_labels: a file with the right labels of some rows instead, see :func:`tutelage.data.read_right_labels`.
         test: share of the rows that is held out if the data has no test source.
         augment: ``auto``: crop and flip for colour images of at least 32 pixels a side; ``randaugment``: these, and
             two operations of magnitude 10.
+        pad: zero pixels at each side before the crop.
+        standardise: scale each image by itself.
         device: where batches live.
 
     Raises:
@@ -177,7 +213,11 @@ def make_setting(
     source = data.train
     if source.x.ndim < 2:
         raise DataError(f"{source.name}: x has shape {source.x.shape}; a row must be a vector or an image.")
-    if published is None:
+    if trusted_labels is not None:
+        if noise or published is not None:
+            raise ConfigError("--trusted-labels is for labels as they are; pass --noise 0 and no --preset.")
+        roles, noisy = _right_labels(data, seed, trusted_labels, test)
+    elif published is None:
         roles = _shared(data, seed, trusted, test)
         kind = noise_kind or "uniform"
         noisy = corrupt(source.y, kind, noise, num_classes=source.num_classes, seed=seed, on=roles["train"])
@@ -193,16 +233,19 @@ def make_setting(
         test_source=source if data.test is None else data.test,
         roles=roles,
         noise=noisy,
-        scaling=Normalise.fit(source, roles["train"], "channel" if colour else "pixel"),
-        moving=_moving(augment, colour),
+        scaling=Standardise()
+        if standardise
+        else Normalise.fit(source, roles["train"], "channel" if colour else "pixel"),
+        moving=_moving(augment, colour, pad),
         device=device,
+        truth="all" if trusted_labels is None else "trusted",
     )
 
 
-def _moving(augment: Augment, colour: bool) -> tuple[Transform, ...]:
+def _moving(augment: Augment, colour: bool, pad: int) -> tuple[Transform, ...]:
     if augment == "none" or (augment == "auto" and not colour):
         return ()
-    return (Crop(4), Flip(), RandAugment(2, 10)) if augment == "randaugment" else (Crop(4), Flip())
+    return (Crop(pad), Flip(), RandAugment(2, 10)) if augment == "randaugment" else (Crop(pad), Flip())
 
 
 def _shared(data: DataSet, seed: int, trusted: float, test: float) -> Split:
@@ -216,6 +259,26 @@ def _shared(data: DataSet, seed: int, trusted: float, test: float) -> Split:
     if held_out:
         sizes["test"] = held_out
     return split(source.y, sizes, seed=seed, train_includes=("trusted",))
+
+
+def _right_labels(data: DataSet, seed: int, path: str, test: float) -> tuple[Split, NoisyLabels]:
+    """Trust the rows whose right labels a file gives, and deal the others.
+
+    Without a test set of its own, the data is tested on rows with the labels that it has, never on trusted ones.
+    """
+    source = data.train
+    index, labels = read_right_labels(path, source)
+    clean = source.y.copy()
+    clean[index] = labels
+    others = np.setdiff1d(np.arange(len(source)), index)
+    held_out = 0 if data.test is not None else int(test * len(source))
+    if not 0 <= held_out < len(others) or (data.test is None and held_out < 1):
+        raise DataError(f"{source.name}: {len(others)} rows without a trusted label are too few for the test set.")
+    order = permutation(stream(seed, "split"), len(others))
+    tested, rest = np.sort(others[order[:held_out]]), others[order[held_out:]]
+    roles = Split(train=np.union1d(rest, index), trusted=index, test=tested, overlaps=(("train", "trusted"),))
+    noisy = from_labels(clean, source.y, num_classes=source.num_classes, on=roles["train"], convention="as given")
+    return roles, noisy
 
 
 def _as_published(data: DataSet, name: str, seed: int, noise: float, kind: str | None) -> tuple[Split, NoisyLabels]:

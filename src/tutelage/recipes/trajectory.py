@@ -19,6 +19,7 @@ from ..student import Student
 from ..teacher import Teacher
 from ..training import check_finite
 from .cohort import Cohort, Together, cohort
+from .dumping import Dumper
 from .experiment import Labels, Setting
 from .recorder import Recorder
 
@@ -57,6 +58,10 @@ class Trajectory:
         rows: the training rows, or the trusted rows only.
         labels: which labels the rows have.
         needs: name of a trajectory that must be run before.
+        dumps: whether losses of the trusted rows are kept, for mentors to learn from; needs a teacher that notes a
+            threshold.
+        rule: makes the rule for a number of steps; None: as all others.
+        validation: how many of the trusted rows the teacher gets at most.
     """
 
     name: str
@@ -64,6 +69,9 @@ class Trajectory:
     rows: Literal["train", "trusted"] = "train"
     labels: Labels = "given"
     needs: str | None = None
+    dumps: bool = False
+    rule: Callable[[int], Rule] | None = None
+    validation: int = 512
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,9 @@ class Outcome:
     Attributes:
         records: for each seed, a record an epoch.
         tensors: ``index, given, true`` (N,), ``weight, loss`` (epochs, N) of the first seed; ``rows, mean_weight,
-            early_loss`` (S, N) of all seeds; ``suspects`` (M,) and ``images`` of the first seed.
+            last_weight, early_loss, mean_loss, seen, suggested`` (S, N) of all seeds; ``suspects`` (M,) and ``images``
+            of the first seed; ``teacher.S.NAME``, the teachers as they ended; ``dump_*``, see
+            :mod:`tutelage.recipes.dumping`.
         stacked: whether the seeds were trained in one pass.
         seconds: how long it took, resumed parts included.
     """
@@ -95,6 +105,7 @@ class Training:
         batch_size: rows a step; fewer if there are fewer.
         stack: train the seeds in one pass where the network allows.
         checkpoint_seconds: least time between two checkpoints.
+        burn_in: share of training before which weights do not count towards an example's mean.
     """
 
     student: str
@@ -103,6 +114,7 @@ class Training:
     batch_size: int
     stack: bool
     checkpoint_seconds: float
+    burn_in: float = 0.18
 
 
 def run_trajectory(
@@ -183,9 +195,13 @@ class _Run:
         self.rows = [s.training(trajectory.labels, index, size) for s, index in zip(settings, indices)]
         self.per_epoch = len(self.rows[0])
         self.steps = self.per_epoch * training.epochs
-        rule = training.rule(self.steps)
+        rule = (trajectory.rule or training.rule)(self.steps)
         self.teachers = [trajectory.teacher(s, needed).to(s.device) for s in settings]
-        self.recorders = [Recorder(index, len(s.source), training.epochs) for s, index in zip(settings, indices)]
+        self.recorders = [
+            Recorder(index, len(s.source), training.epochs, s.source.num_classes, training.burn_in)
+            for s, index in zip(settings, indices)
+        ]
+        self.dumpers = [Dumper(_given(s, s.roles["trusted"])) for s in settings]
         self.records: list[list[Record]] = [[] for _ in settings]
         self.done = 0
         self.seconds = 0.0
@@ -205,6 +221,7 @@ class _Run:
         before = self.seconds
         self.watcher.start(self.trajectory.name, self.steps, self.done)
         for steps in self._rounds():
+            self._latest = steps
             for recorder, step in zip(self.recorders, steps):
                 recorder.add(step)
             self.done += 1
@@ -222,7 +239,8 @@ class _Run:
             rows.repeat().batches(self.steps, start=self.done, device=setting.device)
             for rows, setting in zip(self.rows, self.settings)
         ]
-        return self.cohort.rounds(self.teachers, streams, [s.trusted_batch() for s in self.settings])
+        trusted = [s.trusted_batch(self.trajectory.validation) for s in self.settings]
+        return self.cohort.rounds(self.teachers, streams, trusted)
 
     def _end_epoch(self) -> float:
         """Evaluate all students, write a metric line for each, and return their mean test accuracy."""
@@ -238,7 +256,9 @@ class _Run:
                     f"the answers to the test rows are not finite after {self.done} steps; lower the learning rate."
                 )
             weights, losses = self.recorders[s].end_epoch(epoch, progress)
-            right = self._right(setting)
+            right, wrong = self._right(setting), self._wrong(setting)
+            if self.trajectory.dumps:
+                self.dumpers[s].add(progress, trusted[s][0], self._latest[s].lesson.notes["threshold"])
             new.append(
                 {
                     "arm": self.trajectory.name,
@@ -251,8 +271,8 @@ class _Run:
                     "per_class": per_class_accuracy(logits, y),
                     "loss": _mean(losses),
                     "weight_right": _mean(weights[right]),
-                    "weight_wrong": _mean(weights[~right]),
-                    "auc": auc(weights, right),
+                    "weight_wrong": _mean(weights[wrong]),
+                    "auc": auc(weights[right | wrong], right[right | wrong]),
                 }
             )
             self.records[s].append(new[-1])
@@ -261,9 +281,11 @@ class _Run:
 
     def _right(self, setting: Setting) -> Any:
         index = setting.roles[self.trajectory.rows]
-        if self.trajectory.labels == "true":
-            return np.ones(len(index), dtype=bool)
-        return ~setting.noise.mask[index]
+        return np.ones(len(index), dtype=bool) if self.trajectory.labels == "true" else setting.right(index)
+
+    def _wrong(self, setting: Setting) -> Any:
+        index = setting.roles[self.trajectory.rows]
+        return np.zeros(len(index), dtype=bool) if self.trajectory.labels == "true" else setting.wrong(index)
 
     def _answers(self, rows: Sequence[Pipeline]) -> list[tuple[Tensor, Tensor]]:
         """Return logits and labels of each seed's rows, in evaluation mode."""
@@ -282,6 +304,7 @@ class _Run:
             tensors |= with_prefix(f"student.{s}", student.state_dict())
             tensors |= with_prefix(f"teacher.{s}", self.teachers[s].state_dict())
             tensors |= with_prefix(f"recorder.{s}", self.recorders[s].state_dict())
+            tensors |= with_prefix(f"dumper.{s}", self.dumpers[s].state_dict())
         facts = {
             "trajectory": self.trajectory.name,
             "done": self.done,
@@ -298,6 +321,7 @@ class _Run:
                 student.load_state_dict(without_prefix(f"student.{s}", tensors))
                 self.teachers[s].load_state_dict(without_prefix(f"teacher.{s}", tensors))
                 self.recorders[s].load_state_dict(without_prefix(f"recorder.{s}", tensors))
+                self.dumpers[s].load_state_dict(without_prefix(f"dumper.{s}", tensors))
             self.records, self.done, self.seconds = facts["records"], facts["done"], facts["seconds"]
             return bool(facts["stacked"])
         except (KeyError, ValueError, RuntimeError, TutelageError) as error:
@@ -330,10 +354,32 @@ class _Run:
             "suspects": suspects,
             "images": first.source.x[suspects],
             "rows": np.stack([s.roles[rows] for s in self.settings]),
-            "mean_weight": np.stack([r.mean_weight for r in self.recorders]).astype(np.float32),
-            "early_loss": np.stack([r.early_loss for r in self.recorders]).astype(np.float32),
+            "seen": np.stack([r.seen for r in self.recorders]),
+            "suggested": np.stack([r.suggested for r in self.recorders]),
         }
-        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        for name in ("mean_weight", "last_weight", "mean_loss", "early_loss"):
+            arrays[name] = np.stack([getattr(r, name) for r in self.recorders]).astype(np.float32)
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        for s, teacher in enumerate(self.teachers):
+            tensors |= with_prefix(f"teacher.{s}", teacher.state_dict())
+        return tensors | (self._dump() if self.trajectory.dumps else {})
+
+    def _dump(self) -> dict[str, Tensor]:
+        """Return what was kept of the trusted rows, all seeds along the first axis."""
+        states = [dumper.state_dict() for dumper in self.dumpers]
+        indices = [s.roles["trusted"] for s in self.settings]
+        return {
+            "dump_percent": states[0]["percent"],
+            "dump_threshold": torch.stack([state["threshold"] for state in states]),
+            "dump_loss": torch.stack([state["loss"] for state in states]),
+            "dump_index": torch.from_numpy(np.stack(indices)),
+            "dump_given": torch.stack([_given(s, index) for s, index in zip(self.settings, indices)]),
+            "dump_trusted": torch.from_numpy(np.stack([s.noise.clean[i] for s, i in zip(self.settings, indices)])),
+        }
+
+
+def _given(setting: Setting, index: Any) -> Tensor:
+    return torch.from_numpy(setting.noise.noisy[index])
 
 
 def _mean(values: Any) -> float | None:
