@@ -22,33 +22,41 @@ class Suspect:
     Attributes:
         pixels: (H, W) or (H, W, 3), uint8.
         given: the class that the student was told.
-        true: the class that it is.
+        true: the class that it is; None: not known.
         weight: mean weight after burn-in.
     """
 
     pixels: Array
     given: str
-    true: str
+    true: str | None
     weight: float
 
     @property
-    def right(self) -> bool:
-        """Whether the given label is the true one."""
-        return self.given == self.true
+    def kind(self) -> str:
+        """Whether the given label is ``right`` or ``wrong``; empty if that is not known."""
+        if self.true is None:
+            return ""
+        return "right" if self.given == self.true else "wrong"
 
 
-def suspects(trajectory: Trajectory, classes: Sequence[str]) -> list[Suspect]:
-    """Return the least trusted images of the first seed, the least trusted first; none if data are no images."""
+def suspects(trajectory: Trajectory, classes: Sequence[str], *, truth: bool = True) -> list[Suspect]:
+    """Return the least trusted images of the first seed, the least trusted first; none if data are no images.
+
+    Args:
+        trajectory: what they are of.
+        classes: names of the labels.
+        truth: whether the true labels of all rows are known.
+    """
     arrays = trajectory.arrays
-    if not arrays.keys() >= _NEEDED or not _is_image(arrays["images"]):
+    if not arrays.keys() >= _NEEDED or not is_image(arrays["images"]):
         return []
     place = {int(row): i for i, row in enumerate(arrays["index"])}
     weight = dict(zip(arrays["rows"][0].tolist(), arrays["mean_weight"][0].tolist()))
     names = dict(enumerate(classes))
     found = []
     for row, pixels in zip(arrays["suspects"].tolist(), to_bytes(arrays["images"])):
-        given, true = int(arrays["given"][place[row]]), int(arrays["true"][place[row]])
-        found.append(Suspect(pixels, names.get(given, str(given)), names.get(true, str(true)), weight[row]))
+        given, true = (names.get(y := int(arrays[key][place[row]]), str(y)) for key in ("given", "true"))
+        found.append(Suspect(pixels, given, true if truth else None, weight[row]))
     return found
 
 
@@ -71,21 +79,27 @@ def gallery(found: Sequence[Suspect]) -> Markup:
 
 
 def _card(suspect: Suspect) -> Markup:
-    kind = "right" if suspect.right else "wrong"
-    line, weight = f"given {suspect.given}, truly {suspect.true}", f"weight {suspect.weight:.2f}"
+    kind, weight = suspect.kind, f"weight {suspect.weight:.2f}"
+    labels = [f"given {suspect.given}"] + ([f"truly {suspect.true}"] if kind else [])
+    words = f"{kind} label: " if kind else ""
     picture = element(
-        "img", src=data_uri("image/png", _png(suspect.pixels)), alt=f"{kind} label: {line}, {weight}", class_="pixels"
+        "img",
+        src=data_uri("image/png", encode(suspect.pixels)),
+        alt=f"{words}{', '.join([*labels, weight])}",
+        class_="pixels",
     )
-    words = [text(f"given {suspect.given},"), text(f"truly {suspect.true}"), text(weight)]
-    caption = element("figcaption", element("strong", text(kind)), *(element("div", w) for w in words))
-    return element("figure", picture, caption, class_=f"card {kind}")
+    lines = [element("div", text(line)) for line in (*labels, weight)]
+    mark = [element("strong", text(kind))] if kind else []
+    return element("figure", picture, element("figcaption", *mark, *lines), class_=f"card {kind}".strip())
 
 
-def _is_image(images: Array) -> bool:
+def is_image(images: Array) -> bool:
+    """Return whether rows are grey or colour images, and at least one."""
     return images.ndim == 4 and images.shape[1] in (1, 3) and len(images) > 0
 
 
-def _png(pixels: Array) -> bytes:
+def encode(pixels: Array) -> bytes:
+    """Return an image (H, W) or (H, W, 3) as PNG."""
     from PIL import Image
 
     file = io.BytesIO()

@@ -28,6 +28,16 @@ def paragraph(*sentences: str, class_: str = "") -> Markup:
     return element("p", text(" ".join(sentences).replace(" %", "\N{NO-BREAK SPACE}%")), **attributes)
 
 
+def section(heading: str, *parts: Markup) -> Markup:
+    """Return a part of a page under its heading."""
+    return element("section", element("h2", text(heading)), *parts)
+
+
+def picture(address: str, alt: str, class_: str = "plot") -> Markup:
+    """Return an image with words in its place."""
+    return element("figure", element("img", src=address, alt=alt), class_=class_)
+
+
 def data_uri(kind: str, content: bytes) -> str:
     """Return bytes as an address that needs no request; ``kind`` such as ``image/png``."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,21 +1,20 @@
 """The report as a file: all sections in one page that asks nothing of the network."""
 
-from importlib.resources import files
 from pathlib import Path
 
 from ..checkpoint import write_atomically
-from . import sections
+from . import label_errors, levels, mentors, published, sections
 from .canvas import looks
-from .markup import Markup, element, text
+from .document import document
+from .markup import Markup
 from .reading import Run, read
 from .setting import title
-
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""Makes browsers refuse any request and any script, should one ever slip in."""
 
 
 def write(path: Path) -> Path:
     """Write ``report.html`` into the folder of a finished run; the same folder gives the same bytes.
+
+    A run over several rates of label noise gets one page over all, and a report in the folder of each rate.
 
     Args:
         path: the run folder.
@@ -25,25 +24,15 @@ def write(path: Path) -> Path:
 
     Raises:
         CheckpointError: if it is no run folder, damaged, not finished, or cannot be written.
+        DataError: if one of its lists or mentors is damaged.
     """
-    page = _page(read(path))
+    run = read(path)
+    for level in run.part("levels").values():
+        write(path / level["folder"])
+    body = levels.body(run) if run.part("levels") else _body(run)
     target = path / "report.html"
-    write_atomically(target, f"<!DOCTYPE html>\n{page}\n".encode())
+    write_atomically(target, document(title(run), *body))
     return target
-
-
-def _page(run: Run) -> Markup:
-    style = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light"),
-        element("title", text(f"tutelage: {title(run)}")),
-        element("style", Markup(style)),
-    )
-    return element("html", head, element("body", element("main", *_body(run))), lang="en")
 
 
 def _body(run: Run) -> list[Markup]:
@@ -51,11 +40,14 @@ def _body(run: Run) -> list[Markup]:
     parts = [
         sections.head(run),
         sections.outcome(run, look),
+        published.beside_ours(run, look),
         sections.comparison(run, look),
         sections.learning(run, look),
+        mentors.learned(run),
         sections.curriculum(run, look),
         sections.separation(run, look),
         sections.distrust(run, look),
+        label_errors.suspected(run, look),
         sections.classes(run, look),
         sections.options(run),
     ]

@@ -92,8 +92,42 @@ def _end_labels(axes: "Axes", bands: Mapping[str, Band], looks: Mapping[str, Loo
             textcoords=axes.get_yaxis_transform(),
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": looks[name].colour, "linewidth": 1.6, "shrinkA": 1, "shrinkB": 0},
+            arrowprops={
+                "arrowstyle": "-",
+                "relpos": (0.0, 0.5),  # from the start of the name, or a steep line crosses its neighbours
+                "color": looks[name].colour,
+                "linewidth": 1.6,
+                "shrinkA": 1,
+                "shrinkB": 0,
+            },
         )
+
+
+def accuracy_by_noise(accuracies: Mapping[str, Floats], rates: Sequence[str], looks: Mapping[str, Look]) -> str:
+    """Draw test accuracy in percent over rates of label noise, labelled at the right end.
+
+    Args:
+        accuracies: by arm, (seeds, rates), in [0, 1].
+        rates: as numbers that ascend.
+        looks: of each arm.
+    """
+    bands = {name: Band(*(100 * part for part in band(values))) for name, values in accuracies.items()}
+    places = np.arange(len(rates))
+    with drawing():
+        drawn = figure(_WIDE, 4.4, fit=True)
+        axes = drawn.add_subplot()
+        for name, values in bands.items():
+            look = looks[name]
+            axes.fill_between(places, values.low, values.high, color=look.colour, alpha=0.13, linewidth=0)
+            axes.plot(places, values.mean, color=look.colour, linestyle=look.dash, marker=look.marker, markersize=4.5)
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, 0.0), min(high, 101.0))
+        axes.set_xticks(places, rates)
+        axes.grid(axis="y")
+        axes.set_xlabel("label noise, as requested")
+        axes.set_ylabel("test accuracy, %")
+        _end_labels(axes, bands, looks)
+        return svg(drawn)
 
 
 def weight_curves(right: Floats, wrong: Floats) -> str:

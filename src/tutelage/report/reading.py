@@ -55,16 +55,23 @@ class Run:
             may hold a line about each arm.
         arms: names, the highest mean accuracy first.
         trajectories: of the arms that were trained by themselves; others pick an epoch of another one.
+        path: its folder.
     """
 
     result: Mapping[str, Any]
     arms: tuple[str, ...]
     trajectories: Mapping[str, Trajectory]
+    path: Path
 
     @property
     def seeds(self) -> list[int]:
         """The seeds, in order."""
         return list(self.result.get("seeds", []))
+
+    @property
+    def knows_truth(self) -> bool:
+        """Whether the run put the wrong labels in itself, so that it is known which ones they are."""
+        return bool(self.part("noise").get("requested"))
 
     @cached_property
     def weighing(self) -> dict[str, Trajectory]:
@@ -91,7 +98,7 @@ def read(path: Path) -> Run:
         raise CheckpointError(f"{path / 'result.json'} is damaged: it has no arms.")
     arms = tuple(sorted(result["arms"], key=lambda name: (-_accuracy(result["arms"][name]), name)))
     found = {name: _trajectory(folder, name) for name in arms if folder.has(f"arms/{name}.json")}
-    return Run(result, arms, found)
+    return Run(result, arms, found, path)
 
 
 def _accuracy(metrics: Mapping[str, Any]) -> float:

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from . import bands, plots, setting, tables
 from .canvas import Look
-from .gallery import gallery, suspects
-from .markup import Markup, element, paragraph, text
-from .reading import Floats, Run
+from .gallery import Suspect, gallery, suspects
+from .markup import Markup, element, paragraph, picture, section, text
+from .reading import Floats, Run, Trajectory
 from .surface import loss_edges, surface
 
 Looks = Mapping[str, Look]
@@ -39,12 +39,12 @@ def outcome(run: Run, looks: Looks) -> Markup:
     parts = [_interval_note(run)]
     if summaries:
         means = ", ".join(f"{arm} {100 * s['mean']:.1f} %" for arm, s in summaries.items())
-        parts.append(_picture(plots.accuracy_dots(summaries, looks), f"Test accuracy: {means}.", "wide"))
+        parts.append(picture(plots.accuracy_dots(summaries, looks), f"Test accuracy: {means}.", "wide"))
     parts.append(tables.results(run, looks))
     if any("best_epoch_accuracy" in metrics for metrics in run.part("arms").values()):
         parts.append(paragraph(_OPTIMISTIC, class_="quiet"))
     parts += _about(run)
-    return _section("Results", *parts)
+    return section("Results", *parts)
 
 
 def comparison(run: Run, looks: Looks) -> Markup | None:
@@ -56,7 +56,7 @@ def comparison(run: Run, looks: Looks) -> Markup | None:
         "Where the interval contains 0 the two are called a tie, whoever won more seeds;",
         "each comparison stands for itself, without correction for their number.",
     )
-    return _section("Against the baselines", note, _in_short(run), tables.differences(run, looks))
+    return section("Against the baselines", note, _in_short(run), tables.differences(run, looks))
 
 
 def learning(run: Run, looks: Looks) -> Markup | None:
@@ -66,7 +66,7 @@ def learning(run: Run, looks: Looks) -> Markup | None:
     if not curves:
         return None
     rest = []
-    if run.part("noise").get("requested"):
+    if run.knows_truth:
         rest.append("A curve that rises and then falls is the mark of a student that learns wrong labels by heart.")
     if without := [arm for arm in run.arms if arm not in curves]:
         rest.append(f"Without a curve of their own, because they pick an epoch of another arm: {_listed(without)}.")
@@ -77,7 +77,7 @@ def learning(run: Run, looks: Looks) -> Markup | None:
     )
     ends = ", ".join(f"{arm} {100 * float(v[:, -1].mean()):.1f} %" for arm, v in curves.items())
     alt = f"Learning curves; after the last epoch: {ends}."
-    return _section("Learning curves", note, _picture(plots.learning_curves(curves, looks), alt, "wide"))
+    return section("Learning curves", note, picture(plots.learning_curves(curves, looks), alt, "wide"))
 
 
 def curriculum(run: Run, looks: Looks) -> Markup | None:
@@ -99,23 +99,23 @@ def curriculum(run: Run, looks: Looks) -> Markup | None:
     for arm, trajectory in arms.items():
         values = surface(trajectory.arrays["weight"], trajectory.arrays["loss"], edges)
         alt = f"{arm}: mean weight by loss and percent of training"
-        pair = [_picture(plots.weight_map(values), f"{alt}, as a heat map.")]
+        pair = [picture(plots.weight_map(values), f"{alt}, as a heat map.")]
         if len(values.weight) > 1:
-            pair.insert(0, _picture(plots.weight_surface(values), f"{alt}, as a surface."))
+            pair.insert(0, picture(plots.weight_surface(values), f"{alt}, as a surface."))
         blocks.append(element("div", _arm_heading(arm, looks), element("div", *pair, class_="pair"), class_="block"))
-    return _section("The curriculum made plain", note, *blocks)
+    return section("The curriculum made plain", note, *blocks)
 
 
 def separation(run: Run, looks: Looks) -> Markup | None:
     """Weights of right against wrong labels over training, for each arm that weighs."""
     pictures = []
-    for arm, trajectory in run.weighing.items():
+    for arm, trajectory in run.weighing.items() if run.knows_truth else ():
         right, wrong = trajectory.series("weight_right"), trajectory.series("weight_wrong")
         if not right.shape[1] or not wrong.shape[1]:
             continue
         alt = f"{arm}: mean weight of right and of wrong labels over training, {_ends(right, wrong)}."
         pictures.append(
-            element("div", _arm_heading(arm, looks), _picture(plots.weight_curves(right, wrong), alt), class_="block")
+            element("div", _arm_heading(arm, looks), picture(plots.weight_curves(right, wrong), alt), class_="block")
         )
     if not pictures:
         return None
@@ -131,7 +131,7 @@ def separation(run: Run, looks: Looks) -> Markup | None:
         text("wrong labels"),
         class_="legend",
     )
-    return _section("Do right labels count more?", note, legend, element("div", *pictures, class_="multiples"))
+    return section("Do right labels count more?", note, legend, element("div", *pictures, class_="multiples"))
 
 
 def distrust(run: Run, looks: Looks) -> Markup | None:
@@ -139,13 +139,9 @@ def distrust(run: Run, looks: Looks) -> Markup | None:
     classes = run.part("data").get("classes", [])
     blocks = []
     for arm, trajectory in run.weighing.items():
-        if images := suspects(trajectory, classes):
-            wrong = sum(not suspect.right for suspect in images)
-            share = 100 * float((trajectory.arrays["given"] != trajectory.arrays["true"]).mean())
-            line = paragraph(
-                f"{wrong} of these {len(images)} labels are wrong; of all labels, {share:.1f} % are.", class_="quiet"
-            )
-            blocks.append(element("div", _arm_heading(arm, looks), line, gallery(images)))
+        if images := suspects(trajectory, classes, truth=run.knows_truth):
+            line = [_wrong_ones(trajectory, images)] if run.knows_truth else []
+            blocks.append(element("div", _arm_heading(arm, looks), *line, gallery(images)))
     if not blocks:
         return None
     note = paragraph(
@@ -154,7 +150,15 @@ def distrust(run: Run, looks: Looks) -> Markup | None:
         "A teacher that recognises wrong labels shows wrong labels here; one that prefers hard examples",
         "shows easy ones.",
     )
-    return _section("What each teacher trusts least", note, *blocks)
+    return section("What each teacher trusts least", note, *blocks)
+
+
+def _wrong_ones(trajectory: Trajectory, images: Sequence[Suspect]) -> Markup:
+    wrong = sum(suspect.kind == "wrong" for suspect in images)
+    share = 100 * float((trajectory.arrays["given"] != trajectory.arrays["true"]).mean())
+    return paragraph(
+        f"{wrong} of these {len(images)} labels are wrong; of all labels, {share:.1f} % are.", class_="quiet"
+    )
 
 
 def classes(run: Run, looks: Looks) -> Markup | None:
@@ -167,22 +171,14 @@ def classes(run: Run, looks: Looks) -> Markup | None:
     table = tables.per_class(run, looks, names)
     if len(names) > _TABLE_CLASSES:
         table = element("details", element("summary", text(f"All {len(names)} classes")), table)
-    return _section("Accuracy by class", note, table)
+    return section("Accuracy by class", note, table)
 
 
 def options(run: Run) -> Markup:
     """All options of the run, closed at first."""
     shown = json.dumps(run.part("config"), indent=1, sort_keys=True, ensure_ascii=False)
     summary = element("summary", text("All options of this run"))
-    return _section("Options", element("details", summary, element("pre", text(shown))))
-
-
-def _section(heading: str, *parts: Markup) -> Markup:
-    return element("section", element("h2", text(heading)), *parts)
-
-
-def _picture(address: str, alt: str, class_: str = "plot") -> Markup:
-    return element("figure", element("img", src=address, alt=alt), class_=class_)
+    return section("Options", element("details", summary, element("pre", text(shown))))
 
 
 def _arm_heading(arm: str, looks: Looks) -> Markup:

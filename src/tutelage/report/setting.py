@@ -8,6 +8,11 @@ import numpy as np
 from .reading import Run
 
 _SHOWN_CLASSES = 20
+_UNKNOWN = "nobody knows which reading made the published tables"
+_COMPAT = {
+    "written": f"written: as its commands read; {_UNKNOWN}",
+    "effective": f"effective: percentile 0.7 everywhere, as if its misspelt option was dropped; {_UNKNOWN}",
+}
 
 
 def title(run: Run) -> str:
@@ -24,7 +29,7 @@ def sentences(run: Run) -> list[str]:
         classes = f", {len(data['classes'])} classes" if data.get("classes") else ""
         rows = f", from {data['train_rows']:,} examples" if "train_rows" in data else ""
         told.append(f"A student ({student}) learns {data['name']}{classes}{rows}.")
-    if noise.get("requested") and noise.get("realised"):
+    if run.knows_truth and noise.get("realised"):
         told.append(f"On average {_percent(np.mean(noise['realised']))} of their labels are wrong.")
     told.append(f"{_count(len(run.arms), 'way')} of teaching are compared over {_count(len(run.seeds), 'seed')}.")
     if data.get("test_rows"):
@@ -39,9 +44,10 @@ def fact_rows(run: Run) -> list[tuple[str, str]]:
         ("Data", _data(run.part("data"))),
         ("Rows", _rows(run.part("data"))),
         ("Classes", _classes(run.part("data").get("classes", []))),
-        ("Label noise", _noise(run.part("noise"))),
+        ("Label noise", _noise(run.part("noise")) or _levels(run.part("levels"))),
         ("Student", _named(config, ("student", "rule"))),
         ("Training", _training(training)),
+        ("Published code", _COMPAT.get(config.get("compat", ""), "")),
         ("Seeds", ", ".join(map(str, run.seeds))),
         ("Device", _device(run.part("environment"))),
         ("Versions", _named(run.part("environment"), ("tutelage", "torch", "python"), show_names=True)),
@@ -73,12 +79,18 @@ def _classes(classes: Sequence[str]) -> str:
 def _noise(noise: Mapping[str, Any]) -> str:
     if not noise.keys() >= {"convention", "requested", "expected", "realised"}:
         return ""
+    if not noise["requested"]:
+        return f"{noise['convention']}; this run put no wrong labels in"
     low, high = min(noise["realised"]), max(noise["realised"])
     realised = _percent(low) if low == high else f"{_percent(low)} to {_percent(high)} by seed"
     return (
         f"{noise['convention']}; requested {_percent(noise['requested'])}, "
         f"wrong labels expected {_percent(noise['expected'])}, realised {realised}"
     )
+
+
+def _levels(levels: Mapping[str, Any]) -> str:
+    return "; ".join(_noise(level["noise"]) for level in levels.values())
 
 
 def _training(training: Mapping[str, Any]) -> str:
@@ -98,7 +110,7 @@ def _device(environment: Mapping[str, Any]) -> str:
 
 
 def _named(facts: Mapping[str, Any], names: Sequence[str], *, show_names: bool = False) -> str:
-    there = [name for name in names if name in facts]
+    there = [name for name in names if facts.get(name) is not None]
     return ", ".join(f"{name} {facts[name]}" if show_names else str(facts[name]) for name in there)
 
 

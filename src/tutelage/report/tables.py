@@ -41,6 +41,7 @@ COLUMNS = (
 )
 """Known metrics in the order of the table; others follow under their own names."""
 
+_ABOUT_TRUTH = ("weight_right", "weight_wrong", "auc")
 _LOWER_IS_BETTER = ("calibration_error", "loss")
 
 
@@ -78,18 +79,18 @@ def facts(rows: Sequence[tuple[str, str]]) -> Markup:
 def results(run: Run, looks: Mapping[str, Look]) -> Markup:
     """Return the result of each arm, a row an arm."""
     columns = _columns(run)
-    head = [_heading("Arm"), *(_heading(c.heading, c.note) for c in columns)]
+    head = [heading("Arm"), *(heading(c.heading, c.note) for c in columns)]
     show_epoch = any("epoch" in metrics for metrics in run.part("arms").values())
     if show_epoch:
-        head.insert(1, _heading("Epoch", "that counts"))
+        head.insert(1, heading("Epoch", "that counts"))
     rows = []
     for arm in run.arms:
         metrics = run.part("arms")[arm]
         cells = [_metric_cell(metrics.get(c.metric), c) for c in columns]
         if show_epoch:
-            cells.insert(0, _cell(_epoch(metrics.get("epoch"), run.part("training").get("epochs"))))
-        rows.append(element("tr", _arm(arm, looks), *cells))
-    return _table(head, rows)
+            cells.insert(0, cell(_epoch(metrics.get("epoch"), run.part("training").get("epochs"))))
+        rows.append(element("tr", arm_name(arm, looks), *cells))
+    return table(head, rows)
 
 
 def differences(run: Run, looks: Mapping[str, Look]) -> Markup:
@@ -97,33 +98,35 @@ def differences(run: Run, looks: Mapping[str, Look]) -> Markup:
     found: Sequence[Comparison] = run.result["comparisons"]
     by_pair = {(c["a"], c["b"], c["metric"]): c for c in found}
     kinds = list(dict.fromkeys((c["b"], c["metric"]) for c in found))
-    head = [_heading("Arm")]
-    head += [_heading(f"minus {base}", f"{metric.replace('_', ' ')}, {_unit(metric)}") for base, metric in kinds]
+    head = [heading("Arm")]
+    head += [heading(f"minus {base}", f"{metric.replace('_', ' ')}, {_unit(metric)}") for base, metric in kinds]
     rows = []
     for arm in run.arms:
-        cells = [_difference(by_pair.get((arm, base, metric))) for base, metric in kinds]
-        rows.append(element("tr", _arm(arm, looks), *cells))
-    return _table(head, rows)
+        cells = [difference_cell(by_pair.get((arm, base, metric))) for base, metric in kinds]
+        rows.append(element("tr", arm_name(arm, looks), *cells))
+    return table(head, rows)
 
 
 def per_class(run: Run, looks: Mapping[str, Look], classes: Sequence[str]) -> Markup:
     """Return the accuracy of each class, a row a class; the darker a cell, the more errors."""
-    table: Mapping[str, Mapping[str, Summary]] = run.part("per_class")
-    arms = [arm for arm in run.arms if arm in table]
-    worst = min((s["mean"] for arm in arms for s in table[arm].values()), default=0.0)
+    known: Mapping[str, Mapping[str, Summary]] = run.part("per_class")
+    arms = [arm for arm in run.arms if arm in known]
+    worst = min((s["mean"] for arm in arms for s in known[arm].values()), default=0.0)
     head = [
-        _heading("Class"),
+        heading("Class"),
         *(element("th", swatch(looks[arm]), text(arm), scope="col", class_="arm") for arm in arms),
     ]
     rows = []
     for name in classes:
-        cells = [_class_cell(table[arm].get(name), worst) for arm in arms]
+        cells = [_class_cell(known[arm].get(name), worst) for arm in arms]
         rows.append(element("tr", element("th", text(name), scope="row"), *cells))
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _columns(run: Run) -> list[Column]:
     there = dict.fromkeys(metric for metrics in run.part("arms").values() for metric in metrics)
+    if not run.knows_truth:
+        there = {metric: None for metric in there if metric not in _ABOUT_TRUTH}
     known = [c for c in COLUMNS if c.metric in there]
     named = {c.metric for c in COLUMNS} | {"epoch"}
     return known + [Column(m, m.replace("_", " "), "mean") for m in there if m not in named]
@@ -137,9 +140,10 @@ def _scale(metric: str) -> float:
     return next((c.scale for c in COLUMNS if c.metric == metric), 1.0)
 
 
-def _difference(comparison: Comparison | None) -> Markup:
+def difference_cell(comparison: Comparison | None) -> Markup:
+    """Return a paired difference with its verdict as a cell; a dash for None."""
     if comparison is None:
-        return _cell("–")
+        return cell("–")
     scale = _scale(comparison["metric"])
     difference, half = comparison["mean_difference"] * scale, comparison["ci95"]
     digits = 1 if scale == 100.0 else 3
@@ -159,7 +163,7 @@ def _difference(comparison: Comparison | None) -> Markup:
 
 def _class_cell(values: Summary | None, worst: float) -> Markup:
     if values is None:
-        return _cell("–")
+        return cell("–")
     share = (1.0 - values["mean"]) / max(1.0 - worst, 1e-9)
     tint = f"background: rgb(213 94 0 / {round(45 * share)}%)"
     return element("td", text(number(100 * values["mean"], 1)), style=tint)
@@ -176,10 +180,11 @@ def _epoch(values: Summary | None, epochs: int | None) -> str:
 
 
 def _metric_cell(values: Summary | None, column: Column) -> Markup:
-    return _cell("–" if values is None else mean_and_interval(values, column.scale, column.digits))
+    return cell("–" if values is None else mean_and_interval(values, column.scale, column.digits))
 
 
-def _cell(value: str) -> Markup:
+def cell(value: str) -> Markup:
+    """Return a value as a cell."""
     return element("td", text(value))
 
 
@@ -188,15 +193,19 @@ def swatch(look: Look) -> Markup:
     return element("span", class_="swatch", style=f"background: {look.colour}")
 
 
-def _arm(name: str, looks: Mapping[str, Look]) -> Markup:
+def arm_name(name: str, looks: Mapping[str, Look]) -> Markup:
+    """Return the first cell of an arm's row."""
     return element("th", swatch(looks[name]), text(name), scope="row")
 
 
-def _heading(name: str, note: str = "") -> Markup:
+def heading(name: str, note: str = "", class_: str = "") -> Markup:
+    """Return the first cell of a column; ``note`` is its second, quiet line."""
+    attributes = {"class_": class_} if class_ else {}
     under = [element("span", text(note), class_="under")] if note else []
-    return element("th", text(name), *under, scope="col")
+    return element("th", text(name), *under, scope="col", **attributes)
 
 
-def _table(head: Sequence[Markup], rows: Sequence[Markup]) -> Markup:
-    table = element("table", element("thead", element("tr", *head)), element("tbody", *rows))
-    return element("div", table, class_="scroll")
+def table(head: Sequence[Markup], rows: Sequence[Markup]) -> Markup:
+    """Return a table, which scrolls where it is wider than the page."""
+    whole = element("table", element("thead", element("tr", *head)), element("tbody", *rows))
+    return element("div", whole, class_="scroll")
