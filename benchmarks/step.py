@@ -26,6 +26,7 @@ import tutelage
 from tutelage import SGD, Adam, Batch, Student, train
 from tutelage.allocator import keep_freed_memory
 from tutelage.data import Augmentation, Normalise, Pipeline, from_arrays, load
+from tutelage.mentors import MentorNetwork
 from tutelage.nets import build
 from tutelage.stacked import StackedStudent
 from tutelage.teachers import CATALOGUE, Uniform
@@ -35,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NETS = {
     "mlp": ("mlp", (1, 8, 8), lambda p: torch.optim.Adam(p, 1e-3), Adam(1e-3)),
     "small mlp": ("mlp-64-64", (1, 8, 8), lambda p: torch.optim.Adam(p, 1e-3), Adam(1e-3)),
+    "cnn": ("cnn", (3, 32, 32), lambda p: torch.optim.Adam(p, 1e-3), Adam(1e-3)),
     "resnet20": (
         "resnet20",
         (3, 32, 32),
@@ -83,6 +85,25 @@ def our_loop(name, data, device, teacher=None):
     kind, shape, _, rule = NETS[name]
     student = Student(build(kind, shape, 10).to(device), rule)
     return train(student, (teacher or Uniform()).to(device), data)
+
+
+def gates(device):
+    """The two cells of a mentor against the LSTM module that they stand for."""
+    loss, difference = torch.rand(128, device=device), torch.rand(128, device=device)
+    network = MentorNetwork(seed=0).to(device)
+    lstm = torch.nn.LSTM(2, 1, bidirectional=True).to(device)
+
+    def cells():
+        while True:
+            with torch.no_grad():
+                yield network.cells(loss, difference)
+
+    def module():
+        while True:
+            with torch.no_grad():
+                yield lstm(torch.stack((loss, difference), -1).unsqueeze(0))[1][1]
+
+    return {"LSTM module": module(), "gate form": cells()}
 
 
 def one_by_one(name, streams, device):
@@ -144,9 +165,18 @@ def speed(rounds, device):
         }
         compare(name, loops, "plain PyTorch", steps, 0.95)
         loops = {"uniform": our_loop(name, endless(data), device)}
-        loops |= {n: our_loop(name, endless(data), device, make()) for n, make in CATALOGUE.items() if n != "uniform"}
+        written = [n for n in CATALOGUE if n not in ("uniform", "mentornet-pd")]
+        loops |= {n: our_loop(name, endless(data), device, CATALOGUE[n]()) for n in written}
         compare(name, loops, "uniform", steps, 0.95 if name == "resnet20" else 0.85)
         rounds = kept
+    for name, steps, target in (("mlp", 60, 0.74), ("cnn", 2 if device.type == "cpu" else 20, 0.91)):
+        data = batches(NETS[name][1], 10, device)
+        loops = {
+            "plain PyTorch": plain_loop(name, endless(data), device),
+            "mentornet-pd": our_loop(name, endless(data), device, CATALOGUE["mentornet-pd"]()),
+        }
+        compare(name, loops, "plain PyTorch", steps, target)
+    compare("weights of 128 examples", gates(device), "LSTM module", 200, 1.43)
     for name in ("small mlp", "mlp"):
         streams = [batches((1, 8, 8), 10, device, seed=s) for s in range(8)]
         loops = {

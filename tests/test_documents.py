@@ -6,9 +6,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from tutelage.cli import app
+from tutelage.recipes import RECIPES, mentornet
 from tutelage.recipes.curricula import Config
+from tutelage.recipes.options import check_ranges
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,14 +48,14 @@ def test_the_pipelines_of_the_docs_run():
     exec(second, {})
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/curricula.md"])
+@pytest.mark.parametrize("path", ["README.md", "docs/curricula.md", "docs/mentornet.md"])
 def test_commands_parse(path):
     for block in blocks(path, "sh"):
         for line in block.splitlines():
-            call = line.split("&&")[-1].strip().removeprefix(".venv/bin/")
+            call = line.split("#")[0].split("&&")[-1].strip().removeprefix(".venv/bin/")
             if call.startswith("tutelage "):
                 arguments = shlex.split(call)[1:]
-                app.parse_args([a for a in arguments if a not in ("--config", "mine.toml")], exit_on_error=False)
+                app.parse_args([a for a in arguments if a != "--config" and ".toml" not in a], exit_on_error=False)
 
 
 def test_the_configuration_file_of_the_docs():
@@ -71,11 +74,33 @@ def test_continuous_integration_runs_the_second_command_of_the_readme():
         assert "-c constraints.txt" in command
 
 
-def test_every_option_is_described():
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").rglob("*.toml")), ids=lambda path: path.stem)
+def test_the_configuration_files_of_the_examples(example):
+    import tomllib
+
+    options = TypeAdapter(mentornet.Config).validate_python(tomllib.loads(example.read_text()))
+    check_ranges(options)
+    mentornet.RECIPE.check(options)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_option_is_described(recipe):
     import ast
 
-    tree = ast.parse((ROOT / "src/tutelage/recipes/curricula.py").read_text())
-    (body,) = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config"]
-    fields = [i for i, node in enumerate(body) if isinstance(node, ast.AnnAssign)]
-    assert all(isinstance(body[i + 1], ast.Expr) for i in fields)
-    assert len(fields) == len(Config.__dataclass_fields__)
+    described = set()
+    for file in ("options", recipe):
+        tree = ast.parse((ROOT / f"src/tutelage/recipes/{file}.py").read_text())
+        bodies = [n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name in ("Options", "Config")]
+        for body in bodies:
+            fields = [(i, node.target.id) for i, node in enumerate(body) if isinstance(node, ast.AnnAssign)]
+            assert all(isinstance(body[i + 1], ast.Expr) for i, _ in fields)
+            described |= {name for _, name in fields}
+    assert described == set(RECIPES[recipe].Config.__dataclass_fields__)
+
+
+def test_the_mentor_of_the_docs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("docs/mentornet.md", "python")
+    names = {}
+    exec(code, names)
+    assert names["teacher"].mentor.settings.burn_in == 18
