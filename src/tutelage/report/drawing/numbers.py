@@ -11,6 +11,7 @@ from torch import nn
 
 from ...curricula import CurriculumFunction
 from ...errors import ConfigError, NotFiniteError, ShapeError
+from ...mentors import Mentor
 from ..reading import Array, Floats
 
 PERCENTS = (0, 10, 18, *range(20, 91, 10), 95, 99)
@@ -82,7 +83,8 @@ class Drawn:
             curriculum gives nothing in [0, 1].
         line: v on the line that occurs (F, M).
         cuts: d* (F,), the first d on that line at which v crosses .5, to 1e-5; NaN where it never does.
-        learned: whether the curriculum is a module, which may have failed to learn, and not a written function.
+        learned: whether the curriculum is a module that may have failed to find one, neither a written function nor a
+            mentor of one.
     """
 
     weights: Floats
@@ -125,7 +127,12 @@ def evaluate(name: str, v: CurriculumFunction, scale: Scale) -> Drawn:
         weights.append(_weights(name, v, loss, loss - d, percent))
         line.append(_on_line(name, v, scale.line, scale.threshold, percent))
         cuts.append(_cut(name, v, scale, line[-1], percent))
-    return Drawn(np.stack(weights), np.stack(line), np.array(cuts), learned=isinstance(v, nn.Module))
+    return Drawn(np.stack(weights), np.stack(line), np.array(cuts), learned=_is_learned(v))
+
+
+def _is_learned(v: CurriculumFunction) -> bool:
+    imitates = isinstance(v, Mentor) and "curriculum" in v.settings.origin
+    return isinstance(v, nn.Module) and not imitates
 
 
 def _weights(name: str, v: CurriculumFunction, loss: Floats, threshold: Floats, percent: int) -> Floats:
