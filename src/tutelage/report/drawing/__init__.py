@@ -41,7 +41,7 @@ def draw(
         the files: ``e-00.png`` and so on, ``curriculum.gif`` (.5 s a frame, endless), ``curriculum.html`` (one page
         that needs no network), ``grid`` (every v of the surfaces) and ``cuts`` (on the line that occurs v at the losses
         0 and 10, and d*, where v first crosses .5), each as ``.csv`` and ``.parquet``. Where a module, such as a
-        mentor, has v(0) - v(10) < .8, frames and page say "no clear curriculum".
+        mentor that learned from labels, has v(0) - v(10) < .8, frames and page say "no clear curriculum".
 
     Raises:
         ConfigError: if there is no curriculum, an argument is outside its range, or a weight outside [0, 1].
