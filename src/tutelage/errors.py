@@ -24,6 +24,23 @@ class NotFiniteError(TutelageError):
     """A loss or a weight became NaN or infinite during training."""
 
 
+class NotDifferentiable(TutelageError):
+    """A derivative that is asked for does not exist, or is not implemented."""
+
+
+class NotConverged(TutelageError):
+    """An iterative solution does not come nearer: the problem is not what the method needs.
+
+    Args:
+        message: what happened, and the fix.
+        residual: relative one of the solution when it stopped.
+    """
+
+    def __init__(self, message: str, residual: float = float("nan")) -> None:
+        super().__init__(message)
+        self.residual = residual
+
+
 class CheckpointError(TutelageError):
     """A run folder or a checkpoint cannot be written, read or resumed."""
 

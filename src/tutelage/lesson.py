@@ -22,6 +22,7 @@ class Batch:
         y: given labels, shape (N,), possibly wrong.
         index: int64 positions in the full data set, shape (N,).
         progress: share of training that lies behind, in [0, 1).
+        ahead: the batches that come next, as many as the teacher asks for with :attr:`Teacher.ahead`, fewer at the end.
 
     Raises:
         ConfigError: for a progress outside [0, 1).
@@ -31,6 +32,7 @@ class Batch:
     y: Tensor
     index: Tensor
     progress: float = 0.0
+    ahead: tuple["Batch", ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.progress < 1:

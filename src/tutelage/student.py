@@ -9,7 +9,7 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
-from .errors import CheckpointError, ShapeError
+from .errors import CheckpointError, ConfigError, NotDifferentiable, ShapeError, unknown
 from .functional import FunctionalNet
 from .lesson import Lesson, Loss
 from .randomness import counter, seeded, stream
@@ -33,6 +33,7 @@ class Forward(NamedTuple):
         logits: the answers.
         versions: the counts of in-place changes to both; a pass whose tensors were changed is not used again.
         features: input of the last linear layer, if the pass reached one.
+        layers: outputs of the layers that somebody asked for, by name, of those that the pass reached.
         buffers: the network's buffers after the pass.
         own: whether the pass is differentiable in this student's parameters.
     """
@@ -43,11 +44,43 @@ class Forward(NamedTuple):
     features: Tensor | None
     buffers: Params
     own: bool
+    layers: Mapping[str, Any] = {}
 
     @property
     def intact(self) -> bool:
         """Whether neither inputs nor answers were changed since; a detached tensor shares the count."""
         return self.versions == (self.x._version, self.logits._version)
+
+
+class Descent(NamedTuple):
+    """The gradient of a lesson, and what it was taken from.
+
+    Attributes:
+        gradients: by parameter; None for one that the lesson does not reach.
+        losses: of the rows, unweighted, (N,).
+        forward: the pass.
+    """
+
+    gradients: Gradients
+    losses: Tensor
+    forward: Forward
+
+
+def _copied(output: Any) -> Any:
+    """A layer's output as it is now: the next layer may work in place."""
+    return output.clone() if isinstance(output, Tensor) else output
+
+
+def _attached(target: Any) -> bool:
+    return isinstance(target, Tensor) and target.requires_grad
+
+
+def _no_derivative(lesson: Lesson) -> NotDifferentiable:
+    name = getattr(lesson.loss, "__name__", type(lesson.loss).__name__)
+    return NotDifferentiable(
+        f"the loss {name} has no derivative in the student's answers: without argmax, comparisons, .detach() and "
+        "torch.no_grad it has one."
+    )
 
 
 def mean_over_ranks(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -90,6 +123,7 @@ class Student:
         self._last: Forward | None = None
         self._losses: tuple[Forward, Any, Loss, Tensor] | None = None
         self._is_view = False
+        self._layers: list[str] = []
         self.last_linear = next((m for m in reversed(list(net.modules())) if isinstance(m, nn.Linear)), None)
 
     @property
@@ -167,12 +201,25 @@ class Student:
             self._losses = kept
         return kept[3]
 
-    def features(self, x: Tensor, *, training: bool = True) -> Tensor:
-        """Return the input of the network's last linear layer, (N, d), from the same pass as ``logits``.
+    def features(self, x: Tensor, layer: str | None = None, *, training: bool = True) -> Tensor:
+        """Return what the student makes of the inputs inside, from the same pass as ``logits``.
+
+        Args:
+            x: inputs (N, ...).
+            layer: name of a module of the network, as ``named_modules`` gives it: its output. The first question for a
+                layer makes one pass more, all later passes remember it. None: the input of the last linear layer.
+            training: see :meth:`logits`.
+
+        Returns:
+            (N, ...), of the last linear layer (N, d).
 
         Raises:
-            ShapeError: if the network has no ``nn.Linear``, or its pass did not reach it.
+            ConfigError: if the network has no such layer.
+            ShapeError: if its pass did not reach the layer, or the layer's output is no tensor of N rows; without a
+                name, if it has no ``nn.Linear`` that its pass reaches.
         """
+        if layer is not None:
+            return self._layer(x, layer, training)
         found = self._forward(x, training).features
         if found is None:
             raise ShapeError(
@@ -181,20 +228,70 @@ class Student:
             )
         return found
 
+    def _layer(self, x: Tensor, name: str, training: bool) -> Tensor:
+        if name not in self._layers:
+            known = [n for n, _ in self.architecture.named_modules() if n]
+            if name not in known:
+                raise ConfigError(unknown("layer of the network", name, known))
+            self._layers.append(name)
+        forward = self._forward(x, training)
+        if name not in forward.layers and training:  # made before anybody asked, or by a stack
+            self._last = self._losses = None
+            forward = self._forward(x, training)
+        output = forward.layers.get(name)
+        if not isinstance(output, Tensor) or output.ndim < 2 or len(output) != len(x):
+            given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            what = f"its output is {given}" if name in forward.layers else "the forward pass does not reach it"
+            raise ShapeError(f"features: layer {name} needs an output of shape ({len(x)}, ...), but {what}.")
+        return output
+
     @torch.no_grad()
     def predict(self, x: Tensor, *, batch_size: int = 1024) -> Tensor:
         """Return the logits (N, ..., C) in evaluation mode, without gradient, in pieces of ``batch_size`` rows."""
         pieces = [self._run(piece, training=False).logits for piece in torch.split(x, batch_size)]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
-    def after(self, lesson: Lesson) -> "Student":
+    def after(self, lesson: Lesson, *, differentiable: bool = True) -> "Student":
         """Return the student that this lesson would make.
 
         The result is a view: differentiable in whatever the lesson depends on (weights, targets, inputs), in this
-        student's parameters and in the rule's learning rate. This student does not change.
+        student's parameters and in the rule's learning rate. This student does not change. The lesson is a value: if
+        it was made from this student's own answers, the step does not descend through its making, but the result is
+        differentiable through it.
+
+        Args:
+            lesson: what to study.
+            differentiable: False: the same student, without a graph.
         """
-        params, state, forward, _ = self._advance(lesson, create_graph=True)
-        return self._view(_params=params, _state=state, _buffers=forward.buffers)
+        descent = self.descent(lesson, create_graph=differentiable)
+        with torch.set_grad_enabled(differentiable):
+            later = self.follow(lesson, descent)
+        return later if differentiable else later.at({n: p.detach().requires_grad_() for n, p in later.params.items()})
+
+    def descent(self, lesson: Lesson, *, create_graph: bool = False, retain_graph: bool = False) -> Descent:
+        """Return the gradient of a lesson in the parameters, without weight decay.
+
+        Args:
+            lesson: what to study.
+            create_graph: whether the gradients are to be differentiable in turn.
+            retain_graph: keep the graph of the pass, so that ``study`` need not make another; as ``create_graph`` does.
+        """
+        retain_graph |= create_graph
+        if create_graph and lesson.x.grad_fn is not None:  # inputs may come from a graph that holds the parameters
+            return self.at({n: p.view_as(p) for n, p in self._params.items()})._descend(lesson, True, True)
+        return self._descend(lesson, create_graph, retain_graph)
+
+    def follow(self, lesson: Lesson, descent: Descent) -> "Student":
+        """Return a view of this student one step of the rule on, differentiable in the descent's gradients.
+
+        Args:
+            lesson: the one that the descent belongs to; its mean weight may scale the decay.
+            descent: as :meth:`descent` returned it, or with other gradients.
+        """
+        mean = lesson.weight.to(descent.losses.dtype).mean() if self.rule.decay.scaled else None
+        params, state = self._stepped(descent.gradients, mean)
+        buffers = {n: b.detach() for n, b in descent.forward.buffers.items()}
+        return self._view(_params=params, _state=state, _buffers=buffers)
 
     def study(self, lesson: Lesson) -> dict[str, Tensor]:
         """Become the student that ``after(lesson)`` gives, detached.
@@ -203,20 +300,30 @@ class Student:
             ``loss``, the weighted mean before the step, a scalar, ``losses`` of the rows, unweighted, (N,), and
             ``logits`` (N, ..., C); all without gradient.
         """
-        params, state, forward, losses = self._advance(lesson, create_graph=False)
+        gradients, losses, forward = self.descent(lesson)
         losses = losses.detach()
-        loss = torch.dot(lesson.weight.detach().to(losses.dtype), losses) / len(lesson)
+        weight = lesson.weight.detach().to(losses.dtype)
+        loss = torch.dot(weight, losses) / len(lesson)
+        with torch.no_grad():
+            mean_over_ranks([gradient for gradient in gradients.values() if gradient is not None])
+            mean = mean_over_ranks([weight.mean()])[0] if self.rule.decay.scaled else None
+            params, state = self._stepped(gradients, mean)
         self._params = {n: p.detach().requires_grad_() for n, p in params.items()}
         self._state = state
         self._buffers = {n: b.detach() for n, b in forward.buffers.items()}
         self._last = self._losses = None
         return {"loss": loss, "losses": losses, "logits": forward.logits.detach()}
 
-    def at(self, params: Mapping[str, Tensor]) -> "Student":
+    def forget(self) -> None:
+        """Drop the pass that was kept for ``study``, so that the next one is made anew, such as by other kernels."""
+        self._last = self._losses = None
+
+    def at(self, params: Mapping[str, Tensor], state: RuleState | None = None) -> "Student":
         """Return a view of the same student elsewhere in parameter space.
 
         Args:
             params: new values by name; names left out keep theirs.
+            state: what the rule remembers there; default: what it remembers here.
 
         Raises:
             ShapeError: for an unknown name or another shape.
@@ -225,7 +332,26 @@ class Student:
             if name not in self._params or value.shape != self._params[name].shape:
                 needed = {n: tuple(p.shape) for n, p in self._params.items()}
                 raise ShapeError(f"at: {name} has shape {tuple(value.shape)}, but the student has {needed}.")
-        return self._view(_params={**self._params, **params})
+        return self._view(_params={**self._params, **params}, _state=self._state if state is None else state)
+
+    def with_rule(self, rule: Rule) -> "Student":
+        """Return a view of the same student with another rule, which remembers nothing but the number of steps."""
+        state = rule.init(self._params)._replace(step=self._state.step)
+        return self._view(rule=rule, _state=state, _last=self._last, _losses=self._losses)
+
+    def restored(self, state: Mapping[str, Tensor]) -> "Student":
+        """Return a view of this student as it was when ``state_dict`` gave this state.
+
+        Raises:
+            CheckpointError: as :meth:`load_state_dict`.
+        """
+        view = self._view()
+        view.load_state_dict(state)
+        return view
+
+    def evaluated(self) -> "Student":
+        """Return a view of this student that answers as in evaluation (running statistics, no dropout) always."""
+        return self._view(_modes=[(module, False) for module, _ in self._modes], _draws=False)
 
     def view_of_stack(self, params: Mapping[str, Tensor], state: RuleState, forward: Forward) -> "Student":
         """Return this student with the values it has in a stack, and the stack's pass as its last one."""
@@ -266,7 +392,9 @@ class Student:
                 f"{type(self.rule).__name__} needs {', '.join(self._state.slots) or 'nothing'}; "
                 "it was saved with another rule."
             )
-        missing = [n for n in mine if n not in state and not n.startswith("rule.skipped.")]
+        # a rule may remember nothing of a parameter until its first gradient
+        always = {f"rule.{slot}.{n}" for slot, values in self.rule.init(self._params).slots.items() for n in values}
+        missing = [n for n in mine if n not in state and (n in always or not n.startswith("rule."))]
         if missing:
             raise CheckpointError(f"state of a student: {missing[0]} is missing; it was saved from another network.")
         self._take(state)
@@ -303,29 +431,22 @@ class Student:
         view.__dict__.update({"_is_view": True, **changes})
         return view
 
-    def _advance(self, lesson: Lesson, *, create_graph: bool) -> tuple[Params, RuleState, Forward, Tensor]:
-        """Return parameters, rule state and the pass of the student after a lesson, and the losses before."""
+    def _descend(self, lesson: Lesson, create_graph: bool, retain_graph: bool) -> Descent:
         with torch.enable_grad():  # a member of a stack makes a pass of its own
             forward = self._forward(lesson.x, training=True)
-            losses = self._losses_of(lesson, forward)
-        with torch.set_grad_enabled(create_graph):
-            weight = lesson.weight.to(losses.dtype)
-            try:
-                gradients = self._gradients(losses, weight / len(lesson), create_graph)
-            except RuntimeError as error:
-                if "a second time" not in str(error):
-                    raise
-                # a teacher took a gradient through the shared pass and freed it: make another
-                with torch.enable_grad():
-                    forward = self._run(lesson.x, training=True)
-                    losses = lesson.losses(forward.logits)
-                gradients = self._gradients(losses, weight / len(lesson), create_graph)
-            decay = None
-            if self.rule.decay.scaled:
-                (mean,) = (weight.mean(),) if create_graph else mean_over_ranks([weight.mean()])
-                decay = self.rule.decay.coefficients(self._params, mean)
-            params, state = self.rule.step(self._params, gradients, self._state, decay)
-        return params, state, forward, losses
+        try:
+            return self._gradients(lesson, forward, create_graph, retain_graph)
+        except RuntimeError as error:
+            if "a second time" not in str(error):
+                raise
+            # a teacher took a gradient through the shared pass and freed it: make another
+            with torch.enable_grad():
+                forward = self._run(lesson.x, training=True)
+            return self._gradients(lesson, forward, create_graph, retain_graph)
+
+    def _stepped(self, gradients: Gradients, mean_weight: Tensor | None) -> tuple[Params, RuleState]:
+        decay = None if mean_weight is None else self.rule.decay.coefficients(self._params, mean_weight)
+        return self.rule.step(self._params, gradients, self._state, decay)
 
     def _losses_of(self, lesson: Lesson, forward: Forward) -> Tensor:
         """The lesson's losses; those that a teacher asked for are not computed again."""
@@ -334,13 +455,33 @@ class Student:
             return lesson.checked(kept[3])
         return lesson.losses(forward.logits)
 
-    def _gradients(self, losses: Tensor, cotangents: Tensor, create_graph: bool) -> Gradients:
-        found = torch.autograd.grad(
-            losses, list(self._params.values()), cotangents, create_graph=create_graph, allow_unused=True
-        )
-        if not create_graph:
-            mean_over_ranks([gradient for gradient in found if gradient is not None])
-        return dict(zip(self._params, found))
+    def _gradients(self, lesson: Lesson, forward: Forward, create_graph: bool, retain_graph: bool) -> Descent:
+        outputs = forward.logits
+        with torch.enable_grad():
+            # a target or a loss made from these very answers is a constant here: the loss reads a copy of them
+            answers = outputs.view_as(outputs) if create_graph or _attached(lesson.target) else None
+            losses = self._losses_of(lesson, forward) if answers is None else lesson.losses(answers)
+        if not losses.requires_grad:
+            raise _no_derivative(lesson)
+        with torch.set_grad_enabled(create_graph):
+            cotangents = lesson.weight.to(losses.dtype) / len(lesson)
+            if answers is None:
+                outputs = losses
+            else:
+                (cotangents,) = torch.autograd.grad(
+                    losses, answers, cotangents, create_graph=create_graph, allow_unused=True
+                )
+                if cotangents is None:  # only the target has a graph
+                    raise _no_derivative(lesson)
+            found = torch.autograd.grad(
+                outputs,
+                list(self._params.values()),
+                cotangents,
+                retain_graph=retain_graph,
+                create_graph=create_graph,
+                allow_unused=True,
+            )
+        return Descent(dict(zip(self._params, found)), losses, forward)
 
     def _forward(self, x: Tensor, training: bool) -> Forward:
         if not training:
@@ -358,22 +499,29 @@ class Student:
     def _run(self, x: Tensor, *, training: bool) -> Forward:
         buffers = {n: b.clone() for n, b in self._buffers.items()}
         seen: list[Tensor] = []
-        hook = None
+        layers: dict[str, Any] = {}
+        hooks = [
+            self.architecture.get_submodule(name).register_forward_hook(
+                lambda _, inputs, output, name=name: layers.update({name: _copied(output)})
+            )
+            for name in self._layers
+        ]
         if self.last_linear is not None:
-            hook = self.last_linear.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-        found = [module.training for module, _ in self._modes]
-        for module, mode in self._modes:  # as they were given: eval() on the user's module changes nothing here
-            module.training = mode and training
+            hooks.append(self.last_linear.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])))
+        # as they were given: eval() on the user's module changes nothing here
+        other = [(module, module.training) for module, mode in self._modes if module.training != (mode and training)]
+        for module, found in other:
+            module.training = not found
         try:
             key = counter(self._key, self._state.step)
             with seeded(key, x.device) if self._draws else contextlib.nullcontext():
                 logits, after = self._call({**self._params, **self._frozen, **buffers}, x)
         finally:
-            if hook is not None:
+            for hook in hooks:
                 hook.remove()
-            for (module, _), mode in zip(self._modes, found):
-                module.training = mode
+            for module, found in other:
+                module.training = found
         if not isinstance(logits, Tensor) or logits.ndim < 2 or logits.shape[0] != x.shape[0]:
             given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ShapeError(f"the network returned {given}, but needs logits of shape ({x.shape[0]}, classes).")
-        return Forward(x, logits, (x._version, logits._version), seen[-1] if seen else None, after, True)
+        return Forward(x, logits, (x._version, logits._version), seen[-1] if seen else None, after, True, layers)

@@ -15,7 +15,12 @@ class Teacher(nn.Module, ABC):
     ``teach`` reads, ``learn`` writes. All that a teacher remembers is in its ``state_dict`` (buffers and parameters),
     so that a run can stop and go on. Randomness comes from counters (``student.seed``, ``student.step``, the
     example's index), never from global state.
+
+    Attributes:
+        ahead: how many batches after the present one ``learn`` wants to look at; they come as ``batch.ahead``.
     """
+
+    ahead: int = 0
 
     @abstractmethod
     def teach(self, batch: Batch, student: Student) -> Lesson:
@@ -31,3 +36,11 @@ class Teacher(nn.Module, ABC):
         ahead with ``student.after(lesson)`` and leaves the gradient that it descended in ``.grad``.
         """
         return {}
+
+    def revise(self, lesson: Lesson, student: Student) -> Lesson:
+        """Return the lesson that the student will study, after ``learn``.
+
+        The default keeps it. A teacher that has just changed its mind may teach the same batch again, so that what it
+        learned counts at once.
+        """
+        return lesson

@@ -1,4 +1,4 @@
-"""Contracts as executable checks, for our own and for third-party teachers, rules and networks.
+"""Contracts as executable checks, for our own and for third-party teachers, rules, networks and hypergradients.
 
 Each check raises :class:`ContractError` with the law that is broken, as scikit-learn's ``check_estimator`` does.
 """
@@ -7,13 +7,15 @@ import copy
 import pickle
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .errors import TutelageError
+from .errors import ConfigError, TutelageError
+from .hypergradient.problem import Taught, ValidationLoss
 from .lesson import Batch, Lesson
 from .losses import cross_entropy
 from .rules import SGD, Rule
@@ -22,7 +24,7 @@ from .teacher import Teacher
 
 
 class ContractError(TutelageError, AssertionError):
-    """A teacher, rule or student breaks one of the laws."""
+    """A teacher, rule, student or hypergradient breaks one of the laws."""
 
 
 def _need(holds: bool, law: str) -> None:
@@ -31,13 +33,16 @@ def _need(holds: bool, law: str) -> None:
 
 
 def tiny_net(kind: str = "plain", *, seed: int = 0, dtype: torch.dtype = torch.float64) -> nn.Module:
-    """Return a small network for (N, 6) inputs and 3 classes: ``plain``, ``batchnorm``, ``dropout`` or ``shared``."""
+    """Return a small network: ``plain``, ``batchnorm``, ``dropout`` or ``shared``.
+
+    It maps inputs (N, 6) to 8 features, which the last linear layer takes, and 3 classes.
+    """
     from .randomness import seeded
 
     with seeded(seed):
         if kind == "shared":
             shared = nn.Linear(6, 6)
-            net = nn.Sequential(shared, nn.Tanh(), shared, nn.Tanh(), nn.Linear(6, 3))
+            net = nn.Sequential(shared, nn.Tanh(), shared, nn.Tanh(), nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
         else:
             middle: dict[str, nn.Module] = {
                 "plain": nn.Identity(),
@@ -134,8 +139,9 @@ def check_teacher(
         own_forwards: student forward passes that a step may take beyond the one that is studied; 0 for teachers that
             weigh by the student's own losses, more for those that look ahead.
         descends_validation: whether the parameters of the teacher, if it has any, are learned by descending the
-            cross-entropy of the validation batch one step ahead; ``learn`` then leaves this gradient in ``.grad``.
-            False for teachers that learn otherwise.
+            cross-entropy of the validation batch after the lessons of the present batch and of those ahead;
+            ``learn`` then leaves this gradient in ``.grad``, at one of the first 20 steps at least. False for
+            teachers that learn otherwise.
         tolerance: largest relative error of that gradient, against central differences.
 
     Raises:
@@ -159,11 +165,16 @@ def _pair(
     teacher = factory().double()
     student = Student(tiny_net(kind), SGD(0.1, momentum=0.9), seed=3)
     for seed in range(steps):
-        lesson = teacher.teach(tiny_batch(seed=seed), student)
+        lesson = teacher.teach(_with_ahead(tiny_batch(seed=seed), teacher), student)
         _need(isinstance(lesson, Lesson), f"teach returned a {type(lesson).__name__}, but needs to return a Lesson.")
         teacher.learn(lesson, student, validation)
-        student.study(lesson)
+        student.study(teacher.revise(lesson, student))
     return teacher, student
+
+
+def _with_ahead(batch: Batch, teacher: Teacher) -> Batch:
+    ahead = (tiny_batch(seed=1000 + k, progress=batch.progress) for k in range(teacher.ahead))
+    return replace(batch, ahead=tuple(ahead))
 
 
 def _check_reading(factory: Callable[[], Teacher], kind: str, validation: Batch) -> None:
@@ -176,6 +187,8 @@ def _check_reading(factory: Callable[[], Teacher], kind: str, validation: Batch)
     _need(same, "teach twice must give the same lesson (law 1): draw from counters, not from global state.")
     with _Watch("learn must not change the student (law 2)", student):
         teacher.learn(first, student, validation)
+    with _Watch("revise must only read (law 1)", student, teacher):
+        teacher.revise(first, student)
 
 
 def _check_weights(factory: Callable[[], Teacher], validation: Batch) -> None:
@@ -226,9 +239,9 @@ def _gone_on(teacher: Teacher, student: Student, validation: Batch) -> dict[str,
     twin = Student(tiny_net(), SGD(0.1, momentum=0.9))
     twin.load_state_dict(student.state_dict())
     for _ in range(3):
-        lesson = teacher.teach(tiny_batch(seed=52), twin)
+        lesson = teacher.teach(_with_ahead(tiny_batch(seed=52), teacher), twin)
         teacher.learn(lesson, twin, validation)
-        twin.study(lesson)
+        twin.study(teacher.revise(lesson, twin))
     return twin.state_dict()
 
 
@@ -253,7 +266,7 @@ def _check_forwards(factory: Callable[[], Teacher], validation: Batch, own_forwa
     hook = student.architecture.register_forward_hook(count)
     lesson = teacher.teach(tiny_batch(seed=53), student)
     teacher.learn(lesson, student, validation)
-    student.study(lesson)
+    student.study(teacher.revise(lesson, student))
     hook.remove()
     _need(
         passes <= 1 + own_forwards,
@@ -263,19 +276,19 @@ def _check_forwards(factory: Callable[[], Teacher], validation: Batch, own_forwa
 
 
 def _check_gradient(factory: Callable[[], Teacher], validation: Batch, tolerance: float) -> None:
-    """Compare ``.grad`` after ``learn`` with central differences of the loss after the lesson."""
+    """Compare ``.grad`` after ``learn`` with central differences of the loss after the lessons."""
     teacher, student = _pair(factory, validation)
     parameters = [p for p in teacher.parameters() if p.requires_grad]
-    batch = tiny_batch(seed=54)
     if not parameters:
         return
-    start = copy.deepcopy(teacher.state_dict())
-    teacher.learn(teacher.teach(batch, student), student, validation)
+    batch, start = _step_of_learning(teacher, student, validation)
     found = [torch.zeros_like(p) if p.grad is None else p.grad.detach().clone() for p in parameters]
     teacher.load_state_dict(start)
 
     def loss() -> float:
-        later = student.after(teacher.teach(batch, student))
+        later = student
+        for given in (batch, *batch.ahead):
+            later = later.after(teacher.teach(given, later), differentiable=False)
         return cross_entropy(later.logits(validation.x), validation.y).mean().item()
 
     for p, gradient in zip(parameters, found):
@@ -293,6 +306,21 @@ def _check_gradient(factory: Callable[[], Teacher], validation: Batch, tolerance
             error <= tolerance,
             f"the gradient of learn differs from central differences by {error:.1e} relative (law 4).",
         )
+
+
+def _step_of_learning(teacher: Teacher, student: Student, validation: Batch) -> tuple[Batch, dict[str, Any]]:
+    """Go on to the first step at which ``learn`` leaves a gradient; return its batch, and the teacher before it."""
+    for p in teacher.parameters():
+        p.grad = None
+    for seed in range(54, 74):
+        batch = _with_ahead(tiny_batch(seed=seed), teacher)
+        start = copy.deepcopy(teacher.state_dict())
+        lesson = teacher.teach(batch, student)
+        teacher.learn(lesson, student, validation)
+        if any(p.grad is not None for p in teacher.parameters()):
+            break
+        student.study(teacher.revise(lesson, student))
+    return batch, start
 
 
 def check_student(net: nn.Module, x: Tensor, y: Tensor, rule: Rule | None = None, *, tolerance: float = 0.0) -> None:
@@ -379,3 +407,120 @@ def check_rule(
             scheduler.step()
         worst = float(torch.stack([(params[n] - theirs[n].detach()).abs().max() for n in names]).max())
         _need(worst <= tolerance, f"the rule differs from torch.optim by {worst:.1e} after step {state.step} (law 3).")
+
+
+HypergradientCall = Callable[
+    [Student, Sequence[Taught], ValidationLoss, Sequence[Tensor]], tuple[Tensor, Sequence[Tensor]]
+]
+
+
+def check_hypergradient(
+    factory: Callable[[], HypergradientCall],
+    *,
+    steps: int = 3,
+    exact: bool = True,
+    rule: Rule | None = None,
+    tolerance: float = 1e-6,
+) -> None:
+    """Run a hypergradient strategy through the laws that every strategy keeps.
+
+    Args:
+        factory: returns a strategy; called with no arguments.
+        steps: how many lessons it looks ahead.
+        exact: whether it gives the derivative of training by these steps; False for truncated, implicit and
+            approximate ones, whose number is then not looked at.
+        rule: of the student; default: SGD(0.1, momentum=0.9).
+        tolerance: largest relative error, against central differences of real training.
+
+    Raises:
+        ContractError: naming the law that is broken.
+    """
+    rule = SGD(0.1, momentum=0.9) if rule is None else rule
+    for kind in ("plain", "shared", "dropout", "batchnorm"):
+        _check_call(factory, _LookAhead(kind, rule, steps), may_refuse=kind == "batchnorm")
+    _check_call(factory, _LookAhead("plain", rule, steps, torch.float32), may_refuse=False)
+    problem = _LookAhead("plain", rule, steps)
+    _check_refusals(factory, problem)
+    if exact:
+        found = factory()(problem.student, problem.lessons(), problem.loss, [problem.eta])[1][0]
+        error = float((found - problem.differences()).norm() / found.norm().clamp_min(1e-8))
+        _need(error <= tolerance, f"the result differs from central differences by {error:.1e} relative (law 4).")
+
+
+class _LookAhead:
+    """A student, lessons whose weights are learned, and a validation loss."""
+
+    def __init__(self, kind: str, rule: Rule, steps: int, dtype: torch.dtype = torch.float64) -> None:
+        self.kind, self.dtype = kind, dtype
+        self.student = Student(tiny_net(kind, dtype=dtype), rule)
+        self.student.study(Lesson(*self._rows(70), torch.ones(12, dtype=dtype), cross_entropy))
+        self._steps = steps
+        self.eta = torch.linspace(-1.0, 1.0, 12, dtype=dtype).requires_grad_()
+        self.unused = torch.ones(2, 3, dtype=dtype, requires_grad=True)
+
+    def _rows(self, seed: int) -> tuple[Tensor, Tensor]:
+        batch = tiny_batch(seed=seed, dtype=self.dtype)
+        return batch.x, batch.y
+
+    def lessons(self, eta: Tensor | None = None) -> list[Lesson]:
+        weight = torch.sigmoid(self.eta if eta is None else eta)
+        return [Lesson(*self._rows(t), weight, cross_entropy) for t in range(self._steps)]
+
+    def loss(self, student: Student) -> Tensor:
+        x, y = self._rows(99)
+        return cross_entropy(student.logits(x, training=False), y).mean()
+
+    def trained(self, eta: Tensor) -> float:
+        student = Student(tiny_net(self.kind, dtype=self.dtype), self.student.rule)
+        student.load_state_dict(self.student.state_dict())
+        for lesson in self.lessons(eta):
+            student.study(lesson)
+        return float(self.loss(student).detach())
+
+    def differences(self, h: float = 1e-5) -> Tensor:
+        center, unit = self.eta.detach(), torch.eye(12, dtype=self.dtype)
+        slopes = [(self.trained(center + h * d) - self.trained(center - h * d)) / (2 * h) for d in unit]
+        return torch.tensor(slopes, dtype=self.dtype)
+
+
+def _check_call(factory: Callable[[], HypergradientCall], problem: _LookAhead, *, may_refuse: bool) -> None:
+    student, lessons = problem.student, problem.lessons()
+    wrt = [problem.unused, problem.eta]
+    try:
+        with _Watch("a hypergradient must leave no trace (law 2)", student):
+            loss, found = factory()(student, lessons, problem.loss, wrt)
+    except ConfigError:
+        if not may_refuse:
+            raise
+        return
+    left = [*student.params.values(), *student.architecture.parameters(), *wrt]
+    _need(all(t.grad is None for t in left), "a hypergradient must not write to .grad (law 2).")
+    alike = [(g.shape, g.dtype, g.device) == (w.shape, w.dtype, w.device) for g, w in zip(found, wrt)]
+    _need(
+        len(found) == 2 and all(alike),
+        "the gradients must be one an entry of wrt, in its order, shape, dtype and device.",
+    )
+    _need(not bool(found[0].any()), "an entry of wrt that nothing depends on must get zeros.")
+    _need(bool(found[1].isfinite().all() and found[1].any()), "a gradient must be finite, and not 0 everywhere.")
+    _need(
+        loss.ndim == 0 and not any(t.requires_grad for t in (loss, *found)),
+        "the loss must be a scalar, and neither it nor the gradients may hold a graph.",
+    )
+    again = factory()(student, lessons, problem.loss, wrt)
+    _need(_same([loss, *found], [again[0], *again[1]]), "a second call must give the same bytes: keep the graphs.")
+
+
+def _check_refusals(factory: Callable[[], HypergradientCall], problem: _LookAhead) -> None:
+    lessons, eta = problem.lessons(), problem.eta
+    cases: dict[str, tuple[list[Lesson], Tensor]] = {
+        "no lessons": ([], eta),
+        "a wrt of integers": (lessons, torch.ones(3, dtype=torch.int64)),
+        "a wrt that requires no gradient": (lessons, torch.ones(3)),
+        "lessons that do not depend on wrt": (problem.lessons(eta.detach()), eta),
+    }
+    for what, (given, wrt) in cases.items():
+        try:
+            factory()(problem.student, given, problem.loss, [wrt])
+        except TutelageError:
+            continue
+        raise ContractError(f"a hypergradient must refuse {what} with an error of tutelage.errors.")

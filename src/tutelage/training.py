@@ -1,9 +1,10 @@
 """The loop: teach, learn, study; with a guard against numbers that are not finite."""
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -99,6 +100,21 @@ def _guard(device: torch.device) -> FiniteGuard:
     return FiniteGuard(every=1 if device.type == "cpu" else 50)
 
 
+_Item = TypeVar("_Item")
+
+
+def with_next(items: Iterable[_Item], count: int) -> Iterator[tuple[_Item, tuple[_Item, ...]]]:
+    """Yield each item with the ``count`` that come after it, fewer at the end; read that far ahead, no further."""
+    source = iter(items)
+    waiting: deque[_Item] = deque()
+    for item in source:
+        waiting.append(item)
+        if len(waiting) > count:
+            yield waiting.popleft(), tuple(waiting)
+    while waiting:
+        yield waiting.popleft(), tuple(waiting)
+
+
 def train(
     student: Student, teacher: Teacher, batches: Iterable[Batch], validation: Batch | None = None
 ) -> Iterator[Step]:
@@ -116,11 +132,13 @@ def train(
         NotFiniteError: if a loss is NaN or infinite.
     """
     guard: FiniteGuard | None = None
-    for batch in batches:
+    for batch, ahead in with_next(batches, teacher.ahead):
         guard = guard or _guard(batch.x.device)
         number, lr = student.step, student.lr
+        batch = replace(batch, ahead=ahead) if ahead else batch
         lesson = teacher.teach(batch, student)
         learned = teacher.learn(lesson, student, validation)
+        lesson = teacher.revise(lesson, student)
         metrics = learned | student.study(lesson)
         guard.watch(number, teacher, lr, metrics["loss"])
         yield Step(number, batch, lesson, metrics)
@@ -143,9 +161,10 @@ def train_stacked(
         validation: one a student.
     """
     guard: FiniteGuard | None = None
-    for batch in batches:
+    for batch, ahead in with_next(batches, max(teacher.ahead for teacher in teachers)):
         guard = guard or _guard(batch[0].x.device)
         number = students.step
+        batch = [replace(b, ahead=tuple(each[s] for each in ahead)) for s, b in enumerate(batch)] if ahead else batch
         members = students.members(batch)
         lr = members[0].lr
         lessons = [teacher.teach(b, member) for teacher, b, member in zip(teachers, batch, members)]
@@ -153,6 +172,7 @@ def train_stacked(
             teacher.learn(lesson, member, v)
             for teacher, lesson, member, v in zip(teachers, lessons, members, validation)
         ]
+        lessons = [teacher.revise(lesson, member) for teacher, lesson, member in zip(teachers, lessons, members)]
         steps = []
         for teacher, b, lesson, learned, studied in zip(teachers, batch, lessons, metrics, students.study(lessons)):
             guard.watch(number, teacher, lr, studied["loss"])

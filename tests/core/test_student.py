@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tutelage import SGD, Adam, Lesson, Student
-from tutelage.errors import CheckpointError, ShapeError
+from tutelage.errors import CheckpointError, ConfigError, ShapeError
 from tutelage.losses import cross_entropy
 from tutelage.rules import Decay
 from tutelage.testing import tiny_batch, tiny_net
@@ -115,6 +115,58 @@ def test_features_are_the_input_of_the_last_linear_layer():
     features = student.features(batch.x)
     assert features.shape == (12, 8)
     assert torch.allclose(features @ net[3].weight.T + net[3].bias, student.logits(batch.x))
+
+
+@pytest.mark.parametrize("kind", ["plain", "batchnorm", "dropout"])
+def test_features_of_a_named_layer_come_from_the_pass_that_is_studied(kind):
+    net, batch = tiny_net(kind), tiny_batch()
+    student, passes = Student(net, SGD(0.1)), []
+    net.register_forward_hook(lambda *_: passes.append(1))
+    hidden = student.features(batch.x, "2")
+    logits = student.logits(batch.x)
+    student.study(lesson_of(batch))
+    assert len(passes) == 1
+    assert torch.allclose(student.features(batch.x), student.features(batch.x, "2"))
+    assert torch.allclose(hidden @ net[3].weight.T + net[3].bias, logits)
+    assert not net[2]._forward_hooks
+    inner = student.features(batch.x, "0", training=False)
+    assert torch.allclose(
+        torch.nn.functional.linear(batch.x, student.params["0.weight"], student.params["0.bias"]), inner
+    )
+
+
+def test_a_layer_that_is_asked_for_late_costs_one_pass_once():
+    net, student_passes = tiny_net("dropout"), []
+    student = Student(net, SGD(0.1))
+    net.register_forward_hook(lambda *_: student_passes.append(1))
+    batch = tiny_batch()
+    first = student.logits(batch.x)
+    student.features(batch.x, "0")
+    assert torch.equal(first, student.logits(batch.x))
+    assert len(student_passes) == 2
+    later = student.after(lesson_of(batch))
+    later.features(batch.x, "0")
+    assert len(student_passes) == 3
+
+
+def test_a_layer_needs_to_exist_and_to_answer_each_row():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.unused, self.pair = nn.Linear(6, 3), nn.Linear(6, 3), nn.GRU(6, 6, batch_first=True)
+
+        def forward(self, x):
+            return self.inner(self.pair(x.unsqueeze(1))[0].squeeze(1))
+
+    student, x = Student(Odd().double(), SGD(0.1)), tiny_batch().x
+    with pytest.raises(
+        ConfigError, match=r'unknown layer of the network "iner". Did you mean "inner"\? Known: inner, un'
+    ):
+        student.features(x, "iner")
+    with pytest.raises(ShapeError, match=r"layer unused needs .* but the forward pass does not reach it"):
+        student.features(x, "unused")
+    with pytest.raises(ShapeError, match=r"layer pair needs an output of shape \(12, ...\), but its output is tuple"):
+        student.features(x, "pair")
 
 
 def test_features_need_a_linear_layer():
@@ -295,3 +347,11 @@ def test_parameters_with_a_gradient_now_and_then_follow_adam():
         student = again
     for name, p in net.named_parameters():
         assert torch.allclose(student.params[name], p, atol=1e-12), name
+
+
+def test_a_layer_is_what_it_was_before_the_next_one_works_in_place():
+    layers = [nn.Linear(4, 6), nn.ReLU(inplace=True), nn.Linear(6, 3)]
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    inside = Student(nn.Sequential(*layers), SGD(0.1)).features(x, "0")
+    assert float(inside.detach().min()) < 0
+    assert torch.equal(inside, layers[0](x))

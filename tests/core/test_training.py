@@ -1,13 +1,15 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from tutelage import SGD, Batch, Student, train
 from tutelage.errors import NotFiniteError
+from tutelage.stacked import StackedStudent
 from tutelage.teachers import Uniform, self_paced
 from tutelage.testing import tiny_batch, tiny_net
-from tutelage.training import FiniteGuard, check_finite
+from tutelage.training import FiniteGuard, check_finite, train_stacked, with_next
 
 
 def test_yields_every_step_and_learns():
@@ -78,3 +80,69 @@ def test_batches_of_uint8_are_weighed_in_float():
     x = torch.zeros(3, 6, dtype=torch.uint8)
     lesson = Uniform().teach(Batch(x, torch.zeros(3).long(), torch.arange(3)), Student(tiny_net(), SGD(0.1)))
     assert lesson.weight.dtype == torch.float32
+
+
+class Looking(Uniform):
+    """Looks two batches ahead, and teaches again with other weights after learning."""
+
+    ahead = 2
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def learn(self, lesson, student, validation):
+        return {"learned": True}
+
+    def revise(self, lesson, student):
+        return replace(lesson, weight=2 * lesson.weight, notes={"again": True})
+
+    def teach(self, batch, student):
+        self.seen.append([int(b.index[0]) for b in (batch, *batch.ahead)])
+        return super().teach(batch, student)
+
+
+def numbered(count):
+    batches = [tiny_batch(seed=seed) for seed in range(count)]
+    return [replace(b, index=torch.full_like(b.index, i)) for i, b in enumerate(batches)]
+
+
+def test_a_teacher_sees_the_batches_that_come_and_the_student_studies_what_it_settled_on():
+    teacher, student = Looking(), Student(tiny_net(), SGD(0.1))
+    read = []
+
+    def stream():
+        for batch in numbered(4):
+            read.append(int(batch.index[0]))
+            yield batch
+
+    steps = train(student, teacher, stream())
+    first = next(steps)
+    assert read == [0, 1, 2]
+    rest = list(steps)
+    assert teacher.seen == [[0, 1, 2], [1, 2, 3], [2, 3], [3]]
+    assert all(step.lesson.notes == {"again": True} for step in [first, *rest])
+    once, twice = Student(tiny_net(), SGD(0.2)), Student(tiny_net(), SGD(0.1))
+    list(train(once, Uniform(), numbered(1)))
+    list(train(twice, Looking(), numbered(1)))
+    assert all(torch.allclose(p, twice.params[n]) for n, p in once.params.items())
+
+
+def test_stacked_teachers_see_what_comes_too():
+    def students():
+        return [Student(tiny_net(seed=s), SGD(0.1), seed=s) for s in range(2)]
+
+    alone, together = students(), StackedStudent(students())
+    teachers = [Looking(), Looking()]
+    for student in alone:
+        list(train(student, Looking(), numbered(4)))
+    list(train_stacked(together, teachers, [(b, b) for b in numbered(4)], [None, None]))
+    assert teachers[0].seen == teachers[1].seen == [[0, 1, 2], [1, 2, 3], [2, 3], [3]]
+    for one, other in zip(alone, together.students()):
+        assert all(torch.allclose(p, other.params[n], atol=1e-12) for n, p in one.params.items())
+
+
+def test_with_next_reads_no_further_than_asked():
+    assert list(with_next("abc", 0)) == [("a", ()), ("b", ()), ("c", ())]
+    assert list(with_next("abc", 5)) == [("a", ("b", "c")), ("b", ("c",)), ("c", ())]
+    assert list(with_next("", 2)) == []
