@@ -10,14 +10,26 @@ from torch import nn
 from tutelage import Batch, Lesson, Teacher
 from tutelage.losses import cross_entropy
 from tutelage.mentors import Mentor, MentorNetwork, Settings
-from tutelage.teachers import CATALOGUE, FixedWeights, MentorNet, mentornet_pd
+from tutelage.teachers import (
+    CATALOGUE,
+    DeepInteractions,
+    DynamicLoss,
+    FixedWeights,
+    KeepMask,
+    LearningToReweight,
+    MentorNet,
+    MetaWeightNet,
+    mentornet_pd,
+)
 from tutelage.teachers.weigh.mentornet import REFIT
 from tutelage.testing import ContractError, check_teacher, tiny_batch
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_catalogue(name):
-    check_teacher(CATALOGUE[name])
+    """Those that look ahead take a few passes more."""
+    looks_ahead = name == "meta-weight-net"
+    check_teacher(CATALOGUE[name], own_forwards=3 if looks_ahead else 0, tolerance=1e-5 if looks_ahead else 1e-6)
 
 
 @pytest.mark.parametrize("mode", ["random", "actual", "binary"])
@@ -308,3 +320,101 @@ def test_copies_do_not_share_memory():
 
 def test_batch_length():
     assert len(Batch(torch.zeros(3, 2), torch.zeros(3), torch.arange(3))) == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"hidden": 0, "state": ("rank", "loss"), "bias": 0.0}], ids=str)
+def test_keep_mask(options):
+    check_teacher(lambda: KeepMask(3, **options), descends_validation=False)  # it learns when an episode ends
+
+
+@pytest.mark.parametrize(
+    ("options", "forwards"),
+    [
+        ({}, 7),
+        ({"steps": 1, "every": 1, "slots": 3}, 3),
+        ({"form": "paper", "steps": 2, "every": 3, "slots": 2, "start": "identity"}, 4),
+        ({"form": "linear", "steps": 1, "every": 2, "slots": 2}, 3),
+    ],
+    ids=str,
+)
+def test_dynamic_loss(options, forwards):
+    def made():
+        teacher = DynamicLoss(3, **options)
+        with torch.no_grad():  # slots that differ, so that their keys matter
+            teacher.memory += torch.randn(teacher.memory.shape, generator=torch.Generator().manual_seed(1))
+        return teacher
+
+    check_teacher(made, own_forwards=forwards)
+
+
+def test_dynamic_loss_that_looks_back():
+    # its gradient is that of lessons studied before: see the tests of the teacher
+    check_teacher(lambda: DynamicLoss(3, slots=3, window="back"), own_forwards=7, descends_validation=False)
+
+
+WINDOWS = [(steps, every, window) for steps, every in ((1, 1), (2, 2), (1, 2), (3, 2)) for window in ("ahead", "back")]
+
+
+@pytest.mark.parametrize(
+    ("form", "steps", "every", "window"),
+    [("deep", *sizes) for sizes in WINDOWS] + [("bilinear", *WINDOWS[-2]), ("surface", *WINDOWS[-1])],
+)
+def test_deep_interactions(form, steps, every, window):
+    """The gradient of a window that has passed is not that of the lessons to come."""
+    options = {"features": 8, "classes": 3, "width": 4, "steps": steps, "every": every, "window": window}
+    ahead = window == "ahead"
+    check_teacher(
+        lambda: DeepInteractions(form, **options), own_forwards=steps + (2 if ahead else 4), descends_validation=ahead
+    )
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("normalise", ["sum", "mean"])
+def test_meta_weight_net(normalise, steps):
+    factory = lambda: MetaWeightNet(hidden=(4,), normalise=normalise, steps=steps)  # noqa: E731
+    check_teacher(factory, own_forwards=steps + 2, tolerance=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"steps": 2, "inputs": "detached"},
+        {"steps": 2, "window": "back"},
+        {"look_ahead": "plain"},
+        {"steps": 3, "every": 2, "window": "back", "look_ahead": "plain", "inputs": "detached"},
+    ],
+    ids=str,
+)
+def test_meta_weight_net_that_descends_otherwise(options):
+    check_teacher(lambda: MetaWeightNet(hidden=(4,), **options), own_forwards=8, descends_validation=False)
+
+
+@pytest.mark.parametrize(("how", "passes"), [("auto", 2), ("jvp", 2), ("backward", 1)])
+def test_learning_to_reweight(how, passes):
+    """A pass for the validation loss, and with forward mode another one."""
+    check_teacher(lambda: LearningToReweight(tiny_batch(12, seed=99), how=how), own_forwards=passes)
+
+
+class RevisesInPlace(Weigher):
+    """Broken: learns while it teaches again."""
+
+    def revise(self, lesson, student):
+        with torch.no_grad():
+            self.line += 0.1
+        return lesson
+
+
+def test_the_suite_catches_what_revise_changes():
+    with pytest.raises(ContractError, match=r"revise must only read \(law 1\): it changed teacher line"):
+        check_teacher(RevisesInPlace, own_forwards=1)
+
+
+class LooksAtOneOfTwo(Weigher):
+    """Broken: asks for a batch ahead and descends the loss after the present one."""
+
+    ahead = 1
+
+
+def test_the_suite_catches_a_look_ahead_that_ends_early():
+    with pytest.raises(ContractError, match=r"central differences .*\(law 4\)"):
+        check_teacher(LooksAtOneOfTwo, own_forwards=1)

@@ -6,16 +6,21 @@ Everything that follows from the name (contract tests, ``tutelage list``, ``--te
 from collections.abc import Callable, Mapping
 
 from ..teacher import Teacher
+from .label.dynamic_loss import DynamicLoss as DynamicLoss
+from .select.keep_mask import KeepMask as KeepMask
 from .weigh.curriculum import Curriculum as Curriculum
 from .weigh.curriculum import focal as focal
 from .weigh.curriculum import hard as hard
 from .weigh.curriculum import predefined as predefined
 from .weigh.curriculum import self_paced as self_paced
 from .weigh.curriculum import spcl as spcl
+from .weigh.deep_interactions import DeepInteractions as DeepInteractions
 from .weigh.fixed import FixedWeights as FixedWeights
 from .weigh.fixed import small_loss_mask as small_loss_mask
+from .weigh.learning_to_reweight import LearningToReweight as LearningToReweight
 from .weigh.mentornet import MentorNet as MentorNet
 from .weigh.mentornet import mentornet_pd as mentornet_pd
+from .weigh.meta_weight_net import MetaWeightNet as MetaWeightNet
 from .weigh.uniform import Uniform as Uniform
 
 CATALOGUE: Mapping[str, Callable[..., Teacher]] = {
@@ -26,5 +31,6 @@ CATALOGUE: Mapping[str, Callable[..., Teacher]] = {
     "focal": focal,
     "predefined": predefined,
     "mentornet-pd": mentornet_pd,
+    "meta-weight-net": MetaWeightNet,
 }
 """Factories by name; called with the method's own options by keyword, all of them optional."""

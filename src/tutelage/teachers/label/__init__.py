@@ -1,0 +1,1 @@
+"""Teachers that decide what the student is told about an example."""

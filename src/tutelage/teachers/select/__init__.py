@@ -1,0 +1,1 @@
+"""Teachers that decide which examples are shown."""
