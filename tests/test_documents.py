@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from tutelage.cli import app
-from tutelage.recipes import RECIPES, mentornet
+from tutelage.recipes import RECIPES
 from tutelage.recipes.curricula import Config
 from tutelage.recipes.options import check_ranges
 
@@ -48,7 +48,7 @@ def test_the_pipelines_of_the_docs_run():
     exec(second, {})
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/curricula.md", "docs/mentornet.md"])
+@pytest.mark.parametrize("path", ["README.md", "docs/curricula.md", "docs/mentornet.md", "docs/deep-interactions.md"])
 def test_commands_parse(path):
     for block in blocks(path, "sh"):
         for line in block.splitlines():
@@ -78,9 +78,10 @@ def test_continuous_integration_runs_the_second_command_of_the_readme():
 def test_the_configuration_files_of_the_examples(example):
     import tomllib
 
-    options = TypeAdapter(mentornet.Config).validate_python(tomllib.loads(example.read_text()))
+    recipe = RECIPES[example.parent.name]
+    options = TypeAdapter(recipe.Config).validate_python(tomllib.loads(example.read_text()))
     check_ranges(options)
-    mentornet.RECIPE.check(options)
+    recipe.RECIPE.check(options)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -88,7 +89,7 @@ def test_every_option_is_described(recipe):
     import ast
 
     described = set()
-    for file in ("options", recipe):
+    for file in ("options", recipe.replace("-", "_")):
         tree = ast.parse((ROOT / f"src/tutelage/recipes/{file}.py").read_text())
         bodies = [n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name in ("Options", "Config")]
         for body in bodies:

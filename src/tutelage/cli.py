@@ -15,9 +15,9 @@ from rich.markup import escape
 from . import __version__
 from .allocator import keep_freed_memory
 from .cli_mentor import mentor_app
-from .display import Bars, catalogue_table, console, described, result_table
+from .display import Bars, catalogue_table, conclusions, console, described, result_table
 from .errors import CheckpointError, ConfigError, TutelageError, unknown
-from .recipes import RECIPES, curricula, mentornet
+from .recipes import RECIPES, curricula, deep_interactions, mentornet
 from .runs import RunFolder
 from .teachers import CATALOGUE
 
@@ -62,6 +62,20 @@ def run_mentornet(
     folder = out or RunFolder.free("mentornet")
     with _way_back(folder), Bars(_out) as bars:
         result = mentornet.run(options, folder, bars)
+    _show(result, folder)
+
+
+@run_app.command(name="deep-interactions")
+def run_deep_interactions(
+    *,
+    config: ConfigFile = None,
+    out: Out = None,
+    options: Annotated[deep_interactions.Config, Parameter(name="*")] = deep_interactions.Config(),  # noqa: B008
+) -> None:
+    """Teachers that learn from validation rows, with and without a look inside the student."""
+    folder = out or RunFolder.free("deep-interactions")
+    with _way_back(folder), Bars(_out) as bars:
+        result = deep_interactions.run(options, folder, bars)
     _show(result, folder)
 
 
@@ -121,7 +135,8 @@ def list_all() -> None:
     """List teachers and recipes, with their papers."""
     teachers = {name: described(factory) for name, factory in CATALOGUE.items()}
     _out.print(catalogue_table("Teachers", teachers))
-    others = {name: (text, "") for name, (_, text) in mentornet.ARMS.items() if name not in CATALOGUE}
+    arms = {**deep_interactions.ARMS, **mentornet.ARMS}
+    others = {name: (text, "") for name, (_, text) in arms.items() if name not in CATALOGUE}
     _out.print(catalogue_table("Further arms of the recipes", others))
     _out.print(catalogue_table("Recipes", {name: described(module) for name, module in RECIPES.items()}))
 
@@ -148,6 +163,8 @@ def _show(result: dict[str, Any], folder: Path) -> None:
     from .report import export_suspects, write
 
     _out.print(result_table(result))
+    for line in conclusions(result):
+        _out.print(line, soft_wrap=True)
     if result["config"]["export"]:
         written = export_suspects(folder, Path(result["config"]["export"]))
         _out.print(f"suspects: {written}", soft_wrap=True)

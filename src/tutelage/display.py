@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+_SELECTED = "validation_selected_accuracy"
 _WIDE = 100
 """Columns of what is written to a file or a pipe, at least."""
 
@@ -127,7 +128,7 @@ class ResultTable:
 def result_table(result: Mapping[str, Any]) -> ResultTable:
     """Return the result of a recipe as a table: a row an arm, with paired differences to the baselines.
 
-    Of a run over several rates of label noise: a row an arm, a column a rate.
+    Of a run over several rates or kinds of label noise: a row an arm, a column for each.
     """
     return _by_noise(result) if "levels" in result else _by_arm(result)
 
@@ -138,29 +139,49 @@ def _by_arm(result: Mapping[str, Any]) -> ResultTable:
     wrong = f"{100 * sum(noise['realised']) / len(noise['realised']):.1f} % wrong labels"
     comparisons = {(c["a"], c["b"]): c for c in result["comparisons"]}
     columns = [("teacher", order), ("accuracy", [_percent(arm["accuracy"]) for arm in arms])]
+    if all(_SELECTED in arm for arm in arms):
+        columns.append(("val-sel", [_percent(arm[_SELECTED]) for arm in arms]))
     for base in dict.fromkeys(c["b"] for c in result["comparisons"]):
         cells = [_difference(comparisons.get((name, base))) for name in order]
         columns.append(("− " + base.replace("-", "\n"), cells))
     caption = "test accuracy in %, ± 95 % interval"
+    if all(_SELECTED in arm for arm in arms):
+        caption += "; val-sel: at the best validation epoch"
     if comparisons:
         caption += "; paired differences, = where a tie"
     if noise["requested"]:  # else nobody knows which labels are wrong
         caption += "; mean weights of right/wrong labels"
         columns.append(("weights", [_weights(arm) for arm in arms]))
         columns.append(("AUC", [_mean(arm.get("auc")) for arm in arms]))
+        if any("noisy_fit" in arm for arm in arms):
+            columns.append(("noisy\nfit", [_mean(arm.get("noisy_fit")) for arm in arms]))
     return ResultTable(_title(result, wrong if noise["requested"] else "labels as they came"), caption, columns)
 
 
 def _by_noise(result: Mapping[str, Any]) -> ResultTable:
     columns: list[tuple[str, Sequence[str]]] = [("teacher", result["order"])]
-    for rate in result["levels"]:
-        found = {name: result["arms"][f"{name} @ {rate}"]["accuracy"] for name in result["order"]}
+    for level in result["levels"]:
+        found = {name: result["arms"][f"{name} @ {level}"]["accuracy"] for name in result["order"]}
         best = max((s["mean"] for name, s in found.items() if name != "oracle"), default=None)
         cells = [f"[bold]{_percent(s)}[/bold]" if s["mean"] == best else _percent(s) for s in found.values()]
-        columns.append((f"noise {rate}", cells))
-    rates = ", ".join(result["levels"])
+        columns.append((f"noise {level}" if level[0].isdecimal() else level.replace(" ", "\n"), cells))
+    levels = ", ".join(result["levels"])
     caption = "test accuracy in %, ± 95 % interval; the best arm but for the oracle in bold"
-    return ResultTable(_title(result, f"label noise {rates}"), caption, columns)
+    return ResultTable(_title(result, f"label noise {levels}"), caption, columns)
+
+
+def conclusions(result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a run says of itself in words: warnings first, then what follows from it; marked up."""
+    parts = [*result.get("levels", {"": result}).items()]
+    for name, part in parts:
+        before = f"{name}: " if name else ""
+        for line in part.get("warnings", []):
+            yield f"[yellow]warning: {escape(before + line)}[/yellow]"
+    for _, part in parts:
+        first, *rest = part.get("conclusion", {}).get("lines") or [""]
+        if first:
+            yield f"[bold]{escape(first)}[/bold]"
+        yield from (f"  {escape(line)}" for line in rest)
 
 
 def _title(result: Mapping[str, Any], labels: str) -> str:

@@ -181,9 +181,9 @@ def test_corrupt_by_name(kind, rate):
     [
         (lambda: corrupt(Y, "unifrom", 0.1, num_classes=K, seed=0), ConfigError, 'Did you mean "uniform"'),
         (
-            lambda: corrupt(Y, "uniform", 1.0, num_classes=K, seed=0),
+            lambda: corrupt(Y, "uniform", 1.1, num_classes=K, seed=0),
             ConfigError,
-            r"noise 1.0 is outside \[0, 1\).",
+            r"noise 1.1 is outside \[0, 1\].",
         ),
         (lambda: corrupt(Y, "uniform", -0.1, num_classes=K, seed=0), ConfigError, r"noise -0.1 is outside"),
         (
@@ -259,3 +259,16 @@ def test_bad_input(call, error, message):
 def test_the_convention_must_be_said():
     with pytest.raises(TypeError, match="include_true"):
         uniform(Y, 0.5, num_classes=K, seed=0)
+
+
+@pytest.mark.parametrize("kind", ["pair-flip", "class-flip", "class-flip-2", "symmetric", "uniform"])
+def test_exact_kinds_select_the_exact_count(kind):
+    y = np.arange(1131) % 10
+    found = corrupt(y, f"{kind}-exact", 0.4, num_classes=10, seed=3)
+    assert found.selected.sum() == 452
+    assert (found.mask.sum() == 452) == (kind != "uniform")
+    assert "exact" in found.convention
+    every = corrupt(y, f"{kind}-exact", 1.0, num_classes=10, seed=3)
+    assert every.selected.all()
+    if kind == "pair-flip":
+        np.testing.assert_array_equal(every.noisy, (y + 1) % 10)

@@ -208,7 +208,7 @@ def line_of(capsys, *arguments):
         (["run", "curiccula"], 'Unknown command "curiccula". Did you mean "curricula"?'),
         (["run", "curricula", "--nois", "0.2"], "Unknown option: --nois. Did you mean --noise?"),
         (["run", "curricula", "--noise", "much"], '--noise is "much"; give a share of the labels, or several'),
-        (["run", "curricula", "--noise", "1"], "--noise is 1; it is a share of the labels and must be in [0, 1)."),
+        (["run", "curricula", "--noise", "1.5"], "--noise is 1.5; it is a share of the labels and must be in [0, 1]."),
         (["run", "curricula", "--noise=-0.1"], "--noise is -0.1"),
         (["run", "curricula", "--noise-kind", "unifrm"], 'unknown label noise "unifrm". Did you mean "uniform"?'),
         (["run", "curricula", "--preset", "mentor-net"], 'unknown preset "mentor-net". Did you mean "mentornet"?'),

@@ -31,7 +31,7 @@ from tutelage.recipes.dumping import Dumper, dump_of
 from tutelage.recipes.mentor_files import find_mentor, mentor_file
 from tutelage.recipes.mentornet import ARMS, DD, PD, RECIPE, Config, run
 from tutelage.recipes.noisy_labels import prepare
-from tutelage.recipes.trajectory import read_outcome
+from tutelage.recipes.outcome import read_outcome
 from tutelage.runs import RunFolder
 from tutelage.teachers import Curriculum, MentorNet, Uniform
 from tutelage.teachers.weigh.mentornet import REFIT
@@ -335,7 +335,7 @@ def fake_outcome(plan):
         "dump_given": torch.from_numpy(given),
         "dump_trusted": torch.from_numpy(true),
     }
-    from tutelage.recipes.trajectory import Outcome
+    from tutelage.recipes.outcome import Outcome
 
     return Outcome([], tensors, False, 0.0)
 
@@ -649,7 +649,7 @@ DIGITS = ["run", "mentornet"]
         (["--percentile", "clean"], '--percentile is "clean"; give a number between 0 and 1, or trusted.'),
         (["--noise", "0.2,0.2"], "--noise is 0.2,0.2; each rate can come once."),
         (["--noise", "0.2,,0.4"], '--noise is "0.2,,0.4"; give a share of the labels, or several'),
-        (["--noise", "0.2,1.0"], "--noise is 1; it is a share of the labels and must be in [0, 1)."),
+        (["--noise", "0.2,1.5"], "--noise is 1.5; it is a share of the labels and must be in [0, 1]."),
         (
             ["--trusted-labels", "gone.csv", "--noise", "0.4"],
             "--trusted-labels is for labels as they are; pass --noise 0",

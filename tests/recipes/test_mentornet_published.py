@@ -31,7 +31,7 @@ def test_schedules(student, steps, drops, pad, momentum, decay):
         pad=pad,
         momentum=momentum,
         weight_decay=decay,
-        standardise=True,
+        scaling="each",
     )
     assert tuple(round(share * found.steps) for share in found.drops) == drops
     with pytest.raises(FrozenInstanceError):

@@ -13,8 +13,11 @@ KINDS = (
     "symmetric",
     "symmetric-exact",
     "pair-flip",
+    "pair-flip-exact",
     "class-flip",
+    "class-flip-exact",
     "class-flip-2",
+    "class-flip-2-exact",
 )
 
 
@@ -39,7 +42,7 @@ def corrupt(
     Args:
         y: clean labels, int64, shape (N,).
         kind: one of ``KINDS``.
-        p: share of rows selected, in [0, 1).
+        p: share of rows selected, in [0, 1].
         num_classes: K.
         seed: of the draws.
         on: indices open to noise; None: all.
@@ -47,14 +50,14 @@ def corrupt(
         mapping: class -> class, for ``pair-flip``, such as ``CIFAR10_ASYMMETRIC``.
 
     Raises:
-        ConfigError: if the kind is not known, p is outside [0, 1) or an option does not fit the kind.
+        ConfigError: if the kind is not known, p is outside [0, 1] or an option does not fit the kind.
         DataError: if a label or an index of ``on`` is out of range.
     """
     if kind not in KINDS:
         raise ConfigError(unknown("label noise", kind, KINDS))
-    if not 0 <= p < 1:
-        raise ConfigError(f"noise {p} is outside [0, 1).")
-    if mapping is not None and kind != "pair-flip":
+    if not 0 <= p <= 1:
+        raise ConfigError(f"noise {p} is outside [0, 1].")
+    if mapping is not None and not kind.startswith("pair-flip"):
         raise ConfigError(f'label noise "{kind}" takes no mapping; use pair-flip.')
     if kind.endswith("-exact"):
         count = "exact"

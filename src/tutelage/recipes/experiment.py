@@ -1,7 +1,8 @@
 """What the arms of a noisy-label experiment share for one seed: data, noise, splits, loaders, students."""
 
+import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -32,60 +33,15 @@ from ..errors import ConfigError, DataError
 from ..lesson import Batch
 from ..nets import build
 from ..randomness import permutation, stream
-from ..rules import SGD, Adam, AdamW, Decay, Rule
-from ..schedules import StepDecay
+from ..rules import Rule
 from ..student import Student
+from .schedule import Scaling
 
 Index = npt.NDArray[np.int64]
 Labels = Literal["given", "true"]
+Rows: TypeAlias = Literal["train", "trusted", "right", "all"]
+"""Training rows, trusted rows, training rows whose label is right, or training and trusted rows together."""
 Augment = Literal["auto", "none", "crop-flip", "randaugment"]
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How the student of an experiment is trained.
-
-    Attributes:
-        rule: ``adam``, ``adamw`` or ``sgd``.
-        lr: learning rate at the start; None: 0.001, for ``sgd`` 0.1.
-        drops: shares of training after which the rate is divided by 10.
-        momentum: of ``sgd``.
-        weight_decay: coefficient of ``1/2 ||w||^2``, on weights of two or more dimensions only.
-        scale_decay: multiply the decay by the mean weight of the lesson.
-        steps: about how long, if no number of epochs is given.
-        batch_size: examples a step, if there are so many.
-        pad: zero pixels at each side before a random crop.
-        standardise: bring each image to mean 0 and variance 1 by itself, instead of by statistics of the training rows.
-    """
-
-    rule: str = "adam"
-    lr: float | None = None
-    drops: tuple[float, ...] = (0.50, 0.64, 0.77)
-    momentum: float = 0.9
-    weight_decay: float = 2e-4
-    scale_decay: bool = True
-    steps: int = 900
-    batch_size: int = 128
-    pad: int = 4
-    standardise: bool = False
-
-    def make(self, steps: int) -> Rule:
-        """Return the rule for a training of so many steps.
-
-        Raises:
-            ConfigError: for an unknown rule.
-        """
-        lr = self.lr if self.lr is not None else (0.1 if self.rule == "sgd" else 1e-3)
-        schedule = StepDecay(lr, tuple(round(share * steps) for share in self.drops))
-        decay = Decay(self.weight_decay, on="weights", scaled=self.scale_decay)
-        match self.rule:
-            case "adam":
-                return Adam(schedule, weight_decay=decay)
-            case "adamw":
-                return AdamW(schedule, weight_decay=decay)
-            case "sgd":
-                return SGD(schedule, momentum=self.momentum, weight_decay=decay)
-        raise ConfigError(f'unknown rule "{self.rule}". Known: adam, adamw, sgd.')
 
 
 @dataclass(frozen=True)
@@ -96,9 +52,9 @@ class Setting:
         seed: of the split, the noise, the order of examples and the student.
         source: the training source.
         test_source: where the test rows are; the training source itself if the data has no test set of its own.
-        roles: disjoint indices; ``train`` contains the trusted rows, with their given labels.
+        roles: indices; ``train`` contains the trusted rows, with their given labels, unless these are held out.
         noise: given and true labels of all rows of the training source; wrong ones among the training rows only.
-        scaling: by statistics of the training rows, or of each image.
+        scaling: what brings rows to the range that students work in.
         moving: augmentation before scaling, during training.
         device: where batches live.
         truth: whose right labels are known: of all rows, because the noise was injected, or of the trusted ones only.
@@ -127,6 +83,16 @@ class Setting:
         if self.truth == "all":
             return np.ones(len(index), dtype=np.bool_)
         return np.isin(index, self.roles["trusted"])
+
+    def rows(self, name: Rows) -> Index:
+        """Return the rows (N,) that students are trained on."""
+        match name:
+            case "right":
+                train = self.roles["train"]
+                return train[self.right(train)]
+            case "all":
+                return np.union1d(self.roles["train"], self.roles["trusted"])
+        return self.roles[name]
 
     @property
     def test_rows(self) -> int:
@@ -165,9 +131,10 @@ class Setting:
         drawn = np.sort(rows[permutation(stream(self.seed, "trusted batch"), len(rows))[:limit]])
         return next(self._in_order(drawn, limit).batches(device=self.device))
 
-    def student(self, name: str, rule: Rule) -> Student:
-        """Return a fresh student; the same seed gives the same initial parameters."""
-        net = build(name, self.source.x.shape[1:], self.source.num_classes, seed=self.seed)
+    def student(self, name: str, rule: Rule, *, initialisation: int = 0) -> Student:
+        """Return a fresh student; the same seed gives the same initial parameters, for each ``initialisation``."""
+        seed = stream(self.seed, f"initialisation/{initialisation}") if initialisation else self.seed
+        net = build(name, self.source.x.shape[1:], self.source.num_classes, seed=seed)
         return Student(net.to(self.device), rule, seed=self.seed)
 
 
@@ -183,7 +150,8 @@ def make_setting(
     test: float,
     augment: Augment,
     pad: int = 4,
-    standardise: bool = False,
+    scaling: Scaling = "rows",
+    held_out: bool = False,
     device: torch.device,
 ) -> Setting:
     """Draw the split and the noise of one seed.
@@ -191,7 +159,7 @@ def make_setting(
     Args:
         data: a training source, and perhaps a test source.
         seed: of everything.
-        noise: rate in [0, 1).
+        noise: rate in [0, 1].
         noise_kind: see :func:`tutelage.data.corrupt`; of a preset one of its kinds; None: uniform, or its first one.
         published: a preset for split and noise, see :data:`tutelage.data.PRESETS`; None: by the shares.
         trusted: share of the training rows whose true labels are known, in (0, 1).
@@ -200,7 +168,8 @@ def make_setting(
         augment: ``auto``: crop and flip for colour images of at least 32 pixels a side; ``randaugment``: these, and
             two operations of magnitude 10.
         pad: zero pixels at each side before the crop.
-        standardise: scale each image by itself.
+        scaling: see :data:`tutelage.recipes.schedule.Scaling`.
+        held_out: keep the trusted rows out of the training rows.
         device: where batches live.
 
     Raises:
@@ -216,13 +185,13 @@ def make_setting(
     if trusted_labels is not None:
         if noise or published is not None:
             raise ConfigError("--trusted-labels is for labels as they are; pass --noise 0 and no --preset.")
-        roles, noisy = _right_labels(data, seed, trusted_labels, test)
+        roles, noisy = _right_labels(data, seed, trusted_labels, test, held_out)
     elif published is None:
-        roles = _shared(data, seed, trusted, test)
+        roles = _shared(data, seed, trusted, test, held_out)
         kind = noise_kind or "uniform"
         noisy = corrupt(source.y, kind, noise, num_classes=source.num_classes, seed=seed, on=roles["train"])
     else:
-        roles, noisy = _as_published(data, published, seed, noise, noise_kind)
+        roles, noisy = _as_published(data, published, seed, noise, noise_kind, held_out)
     is_image = source.x.ndim == 4
     if augment in ("crop-flip", "randaugment") and not is_image:
         raise ConfigError(f"--augment {augment} needs images (N, C, H, W), but {source.name} has {source.x.shape}.")
@@ -233,13 +202,21 @@ def make_setting(
         test_source=source if data.test is None else data.test,
         roles=roles,
         noise=noisy,
-        scaling=Standardise()
-        if standardise
-        else Normalise.fit(source, roles["train"], "channel" if colour else "pixel"),
+        scaling=_scaling(scaling, source, roles["train"], colour),
         moving=_moving(augment, colour, pad),
         device=device,
         truth="all" if trusted_labels is None else "trusted",
     )
+
+
+def _scaling(kind: Scaling, source: Source, rows: Index, colour: bool) -> Normalise | Standardise:
+    match kind:
+        case "each":
+            return Standardise()
+        case "centre":
+            fitted = Normalise.fit(source, rows, "pixel")
+            return Normalise(fitted.mean, torch.ones_like(fitted.std))
+    return Normalise.fit(source, rows, "channel" if colour else "pixel")
 
 
 def _moving(augment: Augment, colour: bool, pad: int) -> tuple[Transform, ...]:
@@ -248,20 +225,20 @@ def _moving(augment: Augment, colour: bool, pad: int) -> tuple[Transform, ...]:
     return (Crop(pad), Flip(), RandAugment(2, 10)) if augment == "randaugment" else (Crop(pad), Flip())
 
 
-def _shared(data: DataSet, seed: int, trusted: float, test: float) -> Split:
+def _shared(data: DataSet, seed: int, trusted: float, test: float, held_out: bool) -> Split:
     """Deal the rows by shares."""
     source, n = data.train, len(data.train)
-    held_out = 0 if data.test is not None else int(test * n)
-    n_trusted = round(trusted * (n - held_out))
-    if n_trusted < 1 or (data.test is None and held_out < 1):
+    n_test = 0 if data.test is not None else (math.ceil if held_out else int)(test * n)
+    n_trusted = round(trusted * (n - n_test))
+    if n_trusted < 1 or (data.test is None and n_test < 1):
         raise DataError(f"{source.name}: {n} rows are too few for {trusted:g} trusted and {test:g} test rows.")
     sizes: dict[str, int | Literal["rest"]] = {"trusted": n_trusted, "train": "rest"}
-    if held_out:
-        sizes["test"] = held_out
-    return split(source.y, sizes, seed=seed, train_includes=("trusted",))
+    if n_test:
+        sizes["test"] = n_test
+    return split(source.y, sizes, seed=seed, train_includes=() if held_out else ("trusted",))
 
 
-def _right_labels(data: DataSet, seed: int, path: str, test: float) -> tuple[Split, NoisyLabels]:
+def _right_labels(data: DataSet, seed: int, path: str, test: float, held_out: bool) -> tuple[Split, NoisyLabels]:
     """Trust the rows whose right labels a file gives, and deal the others.
 
     Without a test set of its own, the data is tested on rows with the labels that it has, never on trusted ones.
@@ -271,26 +248,32 @@ def _right_labels(data: DataSet, seed: int, path: str, test: float) -> tuple[Spl
     clean = source.y.copy()
     clean[index] = labels
     others = np.setdiff1d(np.arange(len(source)), index)
-    held_out = 0 if data.test is not None else int(test * len(source))
-    if not 0 <= held_out < len(others) or (data.test is None and held_out < 1):
+    n_test = 0 if data.test is not None else int(test * len(source))
+    if not 0 <= n_test < len(others) or (data.test is None and n_test < 1):
         raise DataError(f"{source.name}: {len(others)} rows without a trusted label are too few for the test set.")
     order = permutation(stream(seed, "split"), len(others))
-    tested, rest = np.sort(others[order[:held_out]]), others[order[held_out:]]
-    roles = Split(train=np.union1d(rest, index), trusted=index, test=tested, overlaps=(("train", "trusted"),))
+    tested, rest = np.sort(others[order[:n_test]]), others[order[n_test:]]
+    if held_out:
+        roles = Split(train=np.sort(rest), trusted=index, test=tested)
+    else:
+        roles = Split(train=np.union1d(rest, index), trusted=index, test=tested, overlaps=(("train", "trusted"),))
     noisy = from_labels(clean, source.y, num_classes=source.num_classes, on=roles["train"], convention="as given")
     return roles, noisy
 
 
-def _as_published(data: DataSet, name: str, seed: int, noise: float, kind: str | None) -> tuple[Split, NoisyLabels]:
+def _as_published(
+    data: DataSet, name: str, seed: int, noise: float, kind: str | None, held_out: bool
+) -> tuple[Split, NoisyLabels]:
     """Deal the rows and corrupt the labels as a published system does; its validation rows are the trusted ones.
 
     Raises:
-        ConfigError: if it has neither, or its counts are for another data set.
+        ConfigError: if it has neither, or trains on them where they must be held out, or is for another data set.
     """
     chosen = preset(name)
-    if not _has_trusted(chosen):
-        able = ", ".join(p.name for p in PRESETS.values() if _has_trusted(p))
-        raise ConfigError(f"--preset {name} has no trusted rows, which this recipe needs; known with them: {able}.")
+    if not _has_trusted(chosen, held_out):
+        able = ", ".join(p.name for p in PRESETS.values() if _has_trusted(p, held_out))
+        what = "trusted rows outside its training rows" if held_out else "trusted rows"
+        raise ConfigError(f"--preset {name} has no {what}, which this recipe needs; known with them: {able}.")
     if noise and not chosen.noises:
         raise ConfigError(f"--preset {name} has no label noise; pass --noise 0.")
     roles, noisy = chosen.prepare(data.train, seed=seed, rate=noise, kind=kind)
@@ -301,5 +284,6 @@ def _as_published(data: DataSet, name: str, seed: int, noise: float, kind: str |
     return roles, noisy
 
 
-def _has_trusted(chosen: Preset) -> bool:
-    return any({"trusted", "validation"} & layout.sizes.keys() for layout in chosen.layouts.values())
+def _has_trusted(chosen: Preset, held_out: bool) -> bool:
+    layouts = [each for each in chosen.layouts.values() if not (held_out and each.train_includes)]
+    return any({"trusted", "validation"} & layout.sizes.keys() for layout in layouts)

@@ -32,12 +32,14 @@ from ..teachers import Curriculum, MentorNet
 from . import noisy_labels
 from .arms import Arm
 from .dumping import dump_of
-from .experiment import Schedule, Setting
+from .experiment import Setting
 from .mentor_files import find_mentor, mentor_file
 from .mentornet_published import SCHEDULES, Command, command, published, schedule
 from .options import Options
+from .outcome import Outcome
 from .plan import Plan, Recipe, changed
-from .trajectory import Outcome, Trajectory, Watcher
+from .schedule import Schedule
+from .trajectory import Trajectory, Watcher
 from .weighing import ARMS as WEIGHING
 from .weighing import from_catalogue, pacing_options, percentile, trajectories
 
@@ -269,7 +271,9 @@ def _published_mixture(time: Time) -> MentorNetwork:
     return network
 
 
-def _extras(plan: Plan, outcomes: Mapping[str, Outcome], folder: RunFolder) -> dict[str, Any]:
+def _extras(
+    plan: Plan, outcomes: Mapping[str, Outcome], folder: RunFolder, result: Mapping[str, Any]
+) -> dict[str, Any]:
     """Save the mentors, and return what is known of them, with the published numbers if there are any."""
     config = plan.options
     assert isinstance(config, Config)

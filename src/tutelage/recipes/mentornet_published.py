@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from ..errors import ConfigError, unknown
-from .experiment import Schedule
+from .schedule import Schedule
 
 Compat: TypeAlias = Literal["written", "effective"]
 """``written``: the commands as they read. ``effective``: percentile 0.7 everywhere, which is what ran if their
@@ -52,7 +52,7 @@ SCHEDULES: Mapping[str, Schedule] = {
         pad=2,
         momentum=0.9,
         weight_decay=2e-4,
-        standardise=True,
+        scaling="each",
     ),
     "inception": Schedule(
         rule="sgd",
@@ -63,7 +63,7 @@ SCHEDULES: Mapping[str, Schedule] = {
         pad=8,
         momentum=0.0,
         weight_decay=0.0,
-        standardise=True,
+        scaling="each",
     ),
 }
 """How the students of the tables were trained, on 50,000 images of 32x32."""

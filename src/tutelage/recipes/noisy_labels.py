@@ -1,4 +1,4 @@
-"""Running a recipe on badly labelled data: one rate of noise, or several with a table over them."""
+"""Running a recipe on badly labelled data: one rate and kind of noise, or several with a table over them."""
 
 import shutil
 from collections.abc import Mapping
@@ -15,14 +15,18 @@ from ..errors import CheckpointError
 from ..evaluation import paired, summary
 from ..runs import RunFolder, environment
 from .arms import arm_values, per_class_summary, picked_records
-from .options import Options, noise_rates
+from .options import Options, noise_kinds, noise_rates
+from .outcome import Outcome, restore_metrics
 from .plan import BASELINES, Plan, Recipe, loaded, resolved
-from .suspects import keep_suspects
-from .trajectory import Nobody, Outcome, Watcher, restore_metrics, run_trajectory
+from .suspects import PLAIN, keep_suspects
+from .trajectory import Nobody, Watcher, run_trajectory
+
+_OF_LEVELS = ("noise", "suspects", "mentors", "published", "conclusion", "warnings", "learned")
+"""Parts of a result that are about its noise, or come from it."""
 
 
 def run(recipe: Recipe, options: Options, out: Path, watcher: Watcher | None = None) -> dict[str, Any]:
-    """Run all arms into a new folder; with several rates of noise, each in a folder of its own within.
+    """Run all arms into a new folder; with several rates or kinds of noise, each in a folder of its own within.
 
     Args:
         recipe: what to run.
@@ -57,15 +61,16 @@ def resume(recipe: Recipe, folder: RunFolder, watcher: Watcher | None = None) ->
 
 
 def prepare(recipe: Recipe, options: Options) -> tuple[Options, list[Plan], dict[str, str]]:
-    """Return the options as resolved, a plan for each rate of noise, and the fingerprints of the data.
+    """Return the options as resolved, a plan for each kind and rate of noise, and the fingerprints of the data.
 
     Raises:
         TutelageError: for what cannot work.
     """
-    options = resolved(options)
+    options = resolved(recipe, options)
     data, fingerprints = loaded(options)
     rates = [np.format_float_positional(rate, trim="-") for rate in noise_rates(options.noise)]
-    plans = [Plan(recipe, replace(options, noise=rate), data) for rate in rates]
+    kinds = noise_kinds(options.noise_kind)
+    plans = [Plan(recipe, replace(options, noise=rate, noise_kind=kind), data) for kind in kinds for rate in rates]
     return options, plans, fingerprints
 
 
@@ -91,8 +96,8 @@ def _all(
         restore_metrics(folder, plans[0].order)
         return _one(plans[0], folder, watcher)
     levels = {}
-    for plan in plans:
-        path = folder.path / f"noise-{plan.options.noise}"
+    for plan, name in zip(plans, _names(plans)):
+        path = folder.path / _folder(name)
         if (path / "config.json").is_file():
             level = RunFolder.open(path)
         else:
@@ -101,20 +106,31 @@ def _all(
                 path, plan.recipe.name, asdict(plan.options), fingerprints, folder.read("environment.json")
             )
         restore_metrics(level, plan.order)
-        levels[plan.options.noise] = _one(plan, level, _Level(watcher, plan.options.noise))
+        levels[name] = _one(plan, level, _Level(watcher, name))
     result = _table(levels, options)
     folder.write("result.json", result)
     return result
 
 
-class _Level:
-    """Passes on what happens, with the rate of the noise in the names."""
+def _names(plans: list[Plan]) -> list[str]:
+    """Return what tells each plan from the others: the rate of its noise, its kind, or both."""
+    pairs = [(str(plan.options.noise_kind), plan.options.noise) for plan in plans]
+    differ = [len(set(values)) > 1 for values in zip(*pairs)]
+    return [" ".join(value for value, differs in zip(pair, differ) if differs) for pair in pairs]
 
-    def __init__(self, watcher: Watcher, noise: str) -> None:
-        self._watcher, self._noise = watcher, noise
+
+def _folder(level: str) -> str:
+    return f"noise-{level.replace(' ', '-')}"
+
+
+class _Level:
+    """Passes on what happens, with the name of the level before the others."""
+
+    def __init__(self, watcher: Watcher, level: str) -> None:
+        self._watcher, self._level = watcher, level
 
     def start(self, name: str, steps: int, done: int) -> None:
-        self._watcher.start(f"{self._noise} {name}", steps, done)
+        self._watcher.start(f"{self._level} {name}", steps, done)
 
     def advance(self, accuracy: float | None) -> None:
         self._watcher.advance(accuracy)
@@ -127,8 +143,9 @@ def _one(plan: Plan, folder: RunFolder, watcher: Watcher) -> dict[str, Any]:
         needed = outcomes[trajectory.needs] if trajectory.needs else None
         outcomes[name] = run_trajectory(trajectory, plan.settings, plan.training, folder, needed, watcher)
     result = _result(plan, outcomes, folder.read("environment.json"))
-    result["suspects"] = keep_suspects(plan, outcomes, folder)
-    result |= plan.recipe.extras(plan, outcomes, folder)
+    listed = {PLAIN, *(plan.recipe.arms[name][0].trajectory for name in plan.names)}  # not what others only needed
+    result["suspects"] = keep_suspects(plan, {n: o for n, o in outcomes.items() if n in listed}, folder)
+    result |= plan.recipe.extras(plan, outcomes, folder, result)
     folder.write("result.json", result)
     return result
 
@@ -179,26 +196,23 @@ def _result(plan: Plan, outcomes: Mapping[str, Outcome], environment: Mapping[st
 
 
 def _table(levels: Mapping[str, Mapping[str, Any]], options: Options) -> dict[str, Any]:
-    """Return the result of a run over several rates: arms and comparisons named ``ARM @ RATE``."""
+    """Return the result of a run over several levels of noise: arms and comparisons named ``ARM @ LEVEL``."""
     first = next(iter(levels.values()))
     shared = ("recipe", "version", "seeds", "data", "training", "order", "about", "environment")
     return {
-        **{name: first[name] for name in shared},
+        **{part: first[part] for part in shared},
         "config": asdict(options),
         "levels": {
-            rate: {
-                "folder": f"noise-{rate}",
-                **{name: level[name] for name in ("noise", "suspects", "mentors", "published") if name in level},
-            }
-            for rate, level in levels.items()
+            name: {"folder": _folder(name), **{part: level[part] for part in _OF_LEVELS if part in level}}
+            for name, level in levels.items()
         },
         "arms": {
-            f"{arm} @ {rate}": metrics for rate, level in levels.items() for arm, metrics in level["arms"].items()
+            f"{arm} @ {name}": metrics for name, level in levels.items() for arm, metrics in level["arms"].items()
         },
         "comparisons": [
-            {**c, "a": f"{c['a']} @ {rate}", "b": f"{c['b']} @ {rate}"}
-            for rate, level in levels.items()
+            {**c, "a": f"{c['a']} @ {name}", "b": f"{c['b']} @ {name}"}
+            for name, level in levels.items()
             for c in level["comparisons"]
         ],
-        "seconds": {f"{name} @ {rate}": s for rate, level in levels.items() for name, s in level["seconds"].items()},
+        "seconds": {f"{arm} @ {name}": s for name, level in levels.items() for arm, s in level["seconds"].items()},
     }

@@ -35,10 +35,10 @@ class Options:
     resize: int | None = None
     """Bring images to this many pixels a side."""
     noise: str = "0.4"
-    """Share of the training labels to corrupt, in [0, 1); several, as 0.2,0.4,0.8: a run for each, and one table."""
+    """Share of the training labels to corrupt, in [0, 1]; several, as 0.2,0.4,0.8: a run for each, and one table."""
     noise_kind: str | None = None
-    """uniform (true class included; default), symmetric (excluded), either with -exact, pair-flip, class-flip(-2),
-    none; of a preset one of its own."""
+    """uniform (true class included; default), symmetric (excluded), pair-flip, class-flip(-2), all also with -exact,
+    none; of a preset one of its own; several, separated by commas: a run for each, and one table."""
     preset: str | None = None
     """Split and noise as published: mentornet, meta-weight-net or l2t-di; in place of --trusted and --test."""
     student: str = "mlp"
@@ -116,8 +116,8 @@ def check_ranges(options: Options) -> None:
     """
     if not options.data:
         raise ConfigError("--data is empty; give a name, a file or a folder.")
-    rates = noise_rates(options.noise)
-    _check_export(options.export, len(rates))
+    levels = len(noise_rates(options.noise)) * len(noise_kinds(options.noise_kind))
+    _check_export(options.export, levels)
     for name in _SHARES:
         value = getattr(options, name)
         if value is not None and not 0 <= value <= 1e6:
@@ -132,14 +132,14 @@ def check_ranges(options: Options) -> None:
             raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be at most {_MOST.get(name, 10**6)}.")
 
 
-def _check_export(target: str | None, rates: int) -> None:
+def _check_export(target: str | None, levels: int) -> None:
     if target is None:
         return
     if Path(target).suffix not in EXPORTS:
         raise ConfigError(f"--export {target}: a list of suspects is written as {', '.join(EXPORTS)}.")
     if not Path(target).resolve().parent.is_dir():
         raise ConfigError(f"--export {target}: there is no folder {Path(target).parent}; make it, or name another.")
-    if rates > 1:
+    if levels > 1:
         raise ConfigError("--export is for one rate of noise; leave it out, and export from one of the folders later.")
 
 
@@ -147,7 +147,7 @@ def noise_rates(text: str) -> tuple[float, ...]:
     """Read one or several rates of label noise, separated by commas.
 
     Raises:
-        ConfigError: if one is no number in [0, 1), or comes twice.
+        ConfigError: if one is no number in [0, 1], or comes twice.
     """
     try:
         rates = tuple(float(part) for part in str(text).split(","))
@@ -156,11 +156,25 @@ def noise_rates(text: str) -> tuple[float, ...]:
             f'--noise is "{text}"; give a share of the labels, or several, such as 0.2,0.4,0.8.'
         ) from None
     for rate in rates:
-        if not 0 <= rate < 1:
-            raise ConfigError(f"--noise is {rate:g}; it is a share of the labels and must be in [0, 1).")
+        if not 0 <= rate <= 1:
+            raise ConfigError(f"--noise is {rate:g}; it is a share of the labels and must be in [0, 1].")
     if len(set(rates)) < len(rates):
         raise ConfigError(f"--noise is {text}; each rate can come once.")
     return rates
+
+
+def noise_kinds(text: str | None) -> tuple[str | None, ...]:
+    """Read one or several kinds of label noise, separated by commas; None: the usual one.
+
+    Raises:
+        ConfigError: if one is empty, or comes twice.
+    """
+    if text is None:
+        return (None,)
+    kinds = tuple(part.strip() for part in text.split(","))
+    if not all(kinds) or len(set(kinds)) < len(kinds):
+        raise ConfigError(f'--noise-kind is "{text}"; give each kind once, such as pair-flip,symmetric.')
+    return kinds
 
 
 def names_of(text: str, known: Iterable[str], what: str) -> tuple[str, ...]:

@@ -12,15 +12,19 @@ import torch
 from ..data import DataSet, load
 from ..errors import ConfigError
 from ..lesson import Batch
+from ..look_ahead import LookAhead
 from ..student import Student
 from ..teachers import CATALOGUE
 from .arms import Arm
-from .experiment import Schedule, make_setting
-from .options import Options, check_ranges, names_of, noise_rates, pick_device
+from .experiment import make_setting
+from .options import Options, check_ranges, names_of, noise_kinds, noise_rates, pick_device
+from .schedule import Schedule
 from .trajectory import Training, Trajectory
 
 BASELINES = ("uniform", "trusted-only", "early-stopping")
 """What every arm is compared with, if they are in the run."""
+ALL_KNOWING = ("oracle", "perfect-filter")
+"""Arms that need the right label of every row."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,11 @@ class Recipe:
         check: refuses further options; before data is loaded.
         check_plan: refuses what the data shows to be impossible; before anything is written.
         schedule: how students are trained, from the options; None: as the options say.
-        extras: further parts of the result, and files; called with the plan, the outcomes and the run folder.
+        extras: further parts of the result, and files; called with the plan, the outcomes, the run folder and the
+            result so far.
+        held_out: keep the trusted rows out of training, where teachers learn from them; then all arms take as many
+            steps, and it is recorded how teachers that weigh are doing.
+        kinds: of label noise, if none is asked for.
     """
 
     name: str
@@ -45,26 +53,30 @@ class Recipe:
     check: Callable[[Any], None] = lambda options: None
     check_plan: Callable[["Plan"], None] = lambda plan: None
     schedule: Callable[[Any], Schedule | None] = lambda options: None
-    extras: Callable[..., dict[str, Any]] = field(default=lambda plan, outcomes, folder: {})
+    extras: Callable[..., dict[str, Any]] = field(default=lambda plan, outcomes, folder, result: {})
+    held_out: bool = False
+    kinds: str | None = None
 
     def about(self, name: str) -> str:
         """Return a line about an arm."""
         return self.arms[name][1] or (inspect.getdoc(CATALOGUE[name]) or "").split("\n", 1)[0]
 
 
-def resolved(options: Options) -> Options:
-    """Return the options with what depends on this machine filled in: device, threads, full path of the data."""
+def resolved(recipe: Recipe, options: Options) -> Options:
+    """Return the options with what depends on recipe and machine filled in: kinds, device, threads, full paths."""
+    if options.noise_kind is None and options.preset is None and options.trusted_labels is None:
+        options = replace(options, noise_kind=recipe.kinds)
     check_ranges(options)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    changes: dict[str, Any] = {"data": _full(options.data), "trusted_labels": _full(options.trusted_labels)}
+    changes: dict[str, Any] = {"data": full(options.data), "trusted_labels": full(options.trusted_labels)}
     changes["noise"] = str(options.noise)  # numbers from Python
     changes["percentile"] = None if options.percentile is None else str(options.percentile)
     changes |= {"device": str(pick_device(options.device)), "threads": torch.get_num_threads()}
     return replace(options, **changes)
 
 
-def _full(path: str | None) -> str | None:
+def full(path: str | None) -> str | None:
     """Return a name as it is, or the full path of a file, which a run that goes on elsewhere finds again."""
     return str(Path(path).resolve()) if path and Path(path).exists() else path
 
@@ -91,19 +103,20 @@ def changed(schedule: Schedule, options: Options) -> Schedule:
 def _names(recipe: Recipe, options: Options) -> tuple[str, ...]:
     """Return the arms; without the oracle where the right label of most rows is not known."""
     names = names_of(options.teachers, recipe.arms, "teacher")
-    if options.trusted_labels is None or "oracle" not in names:
+    knowing = [name for name in names if name in ALL_KNOWING]
+    if options.trusted_labels is None or not knowing:
         return names
     if options.teachers != recipe.options.teachers:
-        raise ConfigError("the oracle needs the right label of every row; with --trusted-labels leave it out.")
-    return tuple(name for name in names if name != "oracle")
+        raise ConfigError(f"the {knowing[0]} needs the right label of every row; with --trusted-labels leave it out.")
+    return tuple(name for name in names if name not in knowing)
 
 
 class Plan:
-    """One run at one rate of label noise: settings, trajectories, arms.
+    """One run at one rate and kind of label noise: settings, trajectories, arms.
 
     Args:
         recipe: whose.
-        options: resolved, with one rate.
+        options: resolved, with one rate and kind.
         data: what they name.
 
     Raises:
@@ -114,6 +127,7 @@ class Plan:
         self.recipe, self.options = recipe, options
         self.names = _names(recipe, options)
         (self.noise,) = noise_rates(options.noise)
+        (kind,) = noise_kinds(options.noise_kind)
         recipe.check(options)
         self.device = torch.device(options.device)
         self.schedule = schedule = changed(recipe.schedule(options) or Schedule(), options)
@@ -122,14 +136,15 @@ class Plan:
                 data,
                 seed,
                 noise=self.noise,
-                noise_kind=options.noise_kind,
+                noise_kind=kind,
                 published=options.preset,
                 trusted=options.trusted,
                 trusted_labels=options.trusted_labels,
                 test=options.test,
                 augment=options.augment,
                 pad=schedule.pad,
-                standardise=schedule.standardise,
+                scaling=schedule.scaling,
+                held_out=recipe.held_out,
                 device=self.device,
             )
             for seed in range(options.first_seed, options.first_seed + options.seeds)
@@ -145,6 +160,8 @@ class Plan:
             stack=options.stack,
             checkpoint_seconds=options.checkpoint_seconds,
             burn_in=max(18, options.burn_in or 0) / 100,
+            per_epoch=len(rows) if recipe.held_out else None,
+            diagnose=recipe.held_out,
         )
         self.trajectories = {t.name: t for t in recipe.trajectories(options, self.noise)}
         self.order = self._order()
@@ -155,14 +172,19 @@ class Plan:
         """Take one step with each teacher, so that what cannot work is refused before a folder is made."""
         for name in self.order:
             teacher = self.trajectories[name].teacher(self.settings[0], None).to(self.device)
+            if isinstance(looking := getattr(teacher, "look_ahead", None), LookAhead):
+                looking.window = "ahead"  # there is no past yet that it could go through
             lesson = teacher.teach(batch, student)
+            if self.recipe.held_out:
+                teacher.learn(lesson, student, self.settings[0].trusted_batch())
         student.study(lesson)
 
     def _order(self) -> list[str]:
         """Names of the trajectories to run; needed ones first."""
         order: list[str] = []
         for name in self.names:
-            trajectory = self.trajectories[self.recipe.arms[name][0].trajectory]
-            order += [trajectory.needs] if trajectory.needs else []
-            order.append(trajectory.name)
+            chain = [self.trajectories[self.recipe.arms[name][0].trajectory]]
+            while needed := chain[-1].needs:
+                chain.append(self.trajectories[needed])
+            order += [trajectory.name for trajectory in reversed(chain)]
         return list(dict.fromkeys(order))

@@ -63,15 +63,15 @@ class Recorder:
         weights[rows], losses[rows] = weight, loss
         self.weight[epoch], self.loss[epoch] = weights, np.minimum(losses, 6e4)  # float16 ends at 65504
         self.last_weight[rows] = weight
-        self.answer_sum[rows] += answer
-        sums["loss_sum"][rows] += loss
-        sums["seen"][rows] += 1
+        np.add.at(self.answer_sum, rows, answer)  # a row may come twice
+        np.add.at(sums["loss_sum"], rows, loss)
+        np.add.at(sums["seen"], rows, 1)
         if progress >= self._burn_in:
-            sums["weight_sum"][rows] += weight
-            sums["weight_count"][rows] += 1
+            np.add.at(sums["weight_sum"], rows, weight)
+            np.add.at(sums["weight_count"], rows, 1)
         if progress < EARLY or epoch == 0:
-            sums["early_sum"][rows] += loss
-            sums["early_count"][rows] += 1
+            np.add.at(sums["early_sum"], rows, loss)
+            np.add.at(sums["early_count"], rows, 1)
         return weights, losses
 
     @property

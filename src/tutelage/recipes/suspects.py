@@ -12,8 +12,8 @@ from ..data import Source
 from ..data.columns import write_columns
 from ..evaluation import auc, summary
 from ..runs import RunFolder
+from .outcome import Outcome
 from .plan import Plan
-from .trajectory import Outcome
 
 Table = dict[str, npt.NDArray[Any]]
 

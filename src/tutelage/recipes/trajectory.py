@@ -3,29 +3,29 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoint import load_checkpoint, save_checkpoint, with_prefix, without_prefix
+from ..checkpoint import with_prefix, without_prefix
 from ..data import Pipeline
 from ..errors import CheckpointError, NotFiniteError, TutelageError
 from ..evaluation import accuracy, auc, calibration_error, per_class_accuracy
+from ..randomness import permutation, stream
 from ..rules import Rule
 from ..runs import RunFolder
 from ..student import Student
 from ..teacher import Teacher
 from ..training import check_finite
 from .cohort import Cohort, Together, cohort
+from .diagnostics import Diagnostics
 from .dumping import Dumper
-from .experiment import Labels, Setting
+from .experiment import Index, Labels, Rows, Setting
+from .kept import given, kept, kept_dump
+from .outcome import Outcome, Record, read_outcome, write_outcome
 from .recorder import Recorder
-
-Record: TypeAlias = dict[str, Any]
-SUSPECTS = 24
-"""How many of the least trusted examples are kept with their images for the report."""
 
 
 class Watcher(Protocol):
@@ -55,43 +55,27 @@ class Trajectory:
     Attributes:
         name: of its files.
         teacher: makes the teacher of a seed; second argument: what the trajectory named by ``needs`` recorded.
-        rows: the training rows, or the trusted rows only.
+        rows: which; of the right ones as many in all seeds as in that with the fewest.
         labels: which labels the rows have.
         needs: name of a trajectory that must be run before.
         dumps: whether losses of the trusted rows are kept, for mentors to learn from; needs a teacher that notes a
             threshold.
         rule: makes the rule for a number of steps; None: as all others.
         validation: how many of the trusted rows the teacher gets at most.
+        initialisation: of the students; 0: the one that all arms share.
+        school: what to do in place of training a student a seed; None: train them.
     """
 
     name: str
-    teacher: Callable[[Setting, "Outcome | None"], Teacher]
-    rows: Literal["train", "trusted"] = "train"
+    teacher: Callable[[Setting, Outcome | None], Teacher]
+    rows: Rows = "train"
     labels: Labels = "given"
     needs: str | None = None
     dumps: bool = False
     rule: Callable[[int], Rule] | None = None
     validation: int = 512
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a trajectory recorded.
-
-    Attributes:
-        records: for each seed, a record an epoch.
-        tensors: ``index, given, true`` (N,), ``weight, loss`` (epochs, N) of the first seed; ``rows, mean_weight,
-            last_weight, early_loss, mean_loss, seen, suggested`` (S, N) of all seeds; ``suspects`` (M,) and ``images``
-            of the first seed; ``teacher.S.NAME``, the teachers as they ended; ``dump_*``, see
-            :mod:`tutelage.recipes.dumping`.
-        stacked: whether the seeds were trained in one pass.
-        seconds: how long it took, resumed parts included.
-    """
-
-    records: list[list[Record]]
-    tensors: dict[str, Tensor]
-    stacked: bool
-    seconds: float
+    initialisation: int = 0
+    school: "School | None" = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +90,8 @@ class Training:
         stack: train the seeds in one pass where the network allows.
         checkpoint_seconds: least time between two checkpoints.
         burn_in: share of training before which weights do not count towards an example's mean.
+        per_epoch: steps that count as an epoch, whatever rows there are; None: as many as make a pass over them.
+        diagnose: record how teachers that weigh are doing, see :mod:`tutelage.recipes.diagnostics`.
     """
 
     student: str
@@ -115,6 +101,22 @@ class Training:
     stack: bool
     checkpoint_seconds: float
     burn_in: float = 0.18
+    per_epoch: int | None = None
+    diagnose: bool = False
+
+
+class School(Protocol):
+    """A trajectory whose teachers learn, and whose students do not count."""
+
+    def __call__(
+        self,
+        trajectory: Trajectory,
+        settings: Sequence[Setting],
+        training: Training,
+        folder: RunFolder,
+        watcher: Watcher,
+    ) -> Outcome:
+        """Let the teachers of all seeds learn, or go on where a killed run stopped; write what was recorded."""
 
 
 def run_trajectory(
@@ -135,46 +137,12 @@ def run_trajectory(
     if finished is not None:
         return finished
     try:
+        if trajectory.school is not None:
+            return trajectory.school(trajectory, settings, training, folder, watcher)
         return _Run(trajectory, settings, training, folder, needed, watcher).to_the_end()
     except NotFiniteError as error:
         kept = "the last good checkpoint is kept" if folder.checkpoint.is_file() else "no checkpoint was made yet"
         raise NotFiniteError(f"{trajectory.name}: {error} In {folder.path}, {kept}.") from error
-
-
-def read_outcome(folder: RunFolder, name: str) -> Outcome | None:
-    """Return what a finished trajectory recorded, None if it is not finished."""
-    if not folder.has(f"arms/{name}.json"):
-        return None
-    facts = folder.read(f"arms/{name}.json")
-    try:
-        tensors, _ = load_checkpoint(folder.path / f"arms/{name}.safetensors")
-        return Outcome(facts["records"], tensors, facts["stacked"], facts["seconds"])
-    except (CheckpointError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{folder.path}/arms/{name} is damaged ({error}); remove {name}.json there and resume to train it again."
-        ) from error
-
-
-def restore_metrics(folder: RunFolder, names: Sequence[str]) -> None:
-    """Make the metric lines those of the finished trajectories and of the checkpoint, no more."""
-    records: list[Record] = []
-    finished = [name for name in names if folder.has(f"arms/{name}.json")]
-    for name in finished:
-        outcome = read_outcome(folder, name)
-        assert outcome is not None
-        records += _lines(outcome.records)
-    saved = folder.load()
-    if saved is not None:
-        if saved[1].get("trajectory") in finished:  # killed between its last file and the removal of its checkpoint
-            folder.drop_checkpoint()
-        else:
-            records += _lines(saved[1].get("records", []))
-    folder.write_metrics(records)
-
-
-def _lines(records: Sequence[Sequence[Record]]) -> list[Record]:
-    """Records by seed and epoch in the order in which they are written: by epoch, then seed."""
-    return [record for epoch in zip(*records) for record in epoch]
 
 
 class _Run:
@@ -190,10 +158,10 @@ class _Run:
         watcher: Watcher,
     ) -> None:
         self.trajectory, self.settings, self.folder, self.watcher = trajectory, settings, folder, watcher
-        indices = [setting.roles[trajectory.rows] for setting in settings]
+        self.indices = indices = _equally_many([s.rows(trajectory.rows) for s in settings], settings)
         size = min(training.batch_size, *(len(index) for index in indices))
         self.rows = [s.training(trajectory.labels, index, size) for s, index in zip(settings, indices)]
-        self.per_epoch = len(self.rows[0])
+        self.per_epoch = training.per_epoch or len(self.rows[0])
         self.steps = self.per_epoch * training.epochs
         rule = (trajectory.rule or training.rule)(self.steps)
         self.teachers = [trajectory.teacher(s, needed).to(s.device) for s in settings]
@@ -201,12 +169,13 @@ class _Run:
             Recorder(index, len(s.source), training.epochs, s.source.num_classes, training.burn_in)
             for s, index in zip(settings, indices)
         ]
-        self.dumpers = [Dumper(_given(s, s.roles["trusted"])) for s in settings]
+        self.dumpers = [Dumper(given(s, s.roles["trusted"])) for s in settings]
+        self.diagnostics = [Diagnostics(torch.from_numpy(s.noise.noisy)) for s in settings if training.diagnose]
         self.records: list[list[Record]] = [[] for _ in settings]
         self.done = 0
         self.seconds = 0.0
         self.checkpoint_seconds = training.checkpoint_seconds
-        students = [s.student(training.student, rule) for s in settings]
+        students = [s.student(training.student, rule, initialisation=trajectory.initialisation) for s in settings]
         saved = self.folder.load()
         stack = training.stack
         if saved is not None and saved[1].get("trajectory") == trajectory.name:
@@ -224,6 +193,8 @@ class _Run:
             self._latest = steps
             for recorder, step in zip(self.recorders, steps):
                 recorder.add(step)
+            for diagnostics, step in zip(self.diagnostics, steps):
+                diagnostics.add(step)
             self.done += 1
             ended = self.done % self.per_epoch == 0
             self.watcher.advance(self._end_epoch() if ended else None)
@@ -256,7 +227,7 @@ class _Run:
                     f"the answers to the test rows are not finite after {self.done} steps; lower the learning rate."
                 )
             weights, losses = self.recorders[s].end_epoch(epoch, progress)
-            right, wrong = self._right(setting), self._wrong(setting)
+            right, wrong = self._right(s), self._wrong(s)
             if self.trajectory.dumps:
                 self.dumpers[s].add(progress, trusted[s][0], self._latest[s].lesson.notes["threshold"])
             new.append(
@@ -275,17 +246,25 @@ class _Run:
                     "auc": auc(weights[right | wrong], right[right | wrong]),
                 }
             )
+            if self.diagnostics:
+                new[-1] |= self.diagnostics[s].end_epoch(self._by_row(s, right), self._by_row(s, wrong))
             self.records[s].append(new[-1])
         self.folder.append_metrics(new)
         return float(np.mean([record["accuracy"] for record in new]))
 
-    def _right(self, setting: Setting) -> Any:
-        index = setting.roles[self.trajectory.rows]
+    def _right(self, s: int) -> Any:
+        setting, index = self.settings[s], self.indices[s]
         return np.ones(len(index), dtype=bool) if self.trajectory.labels == "true" else setting.right(index)
 
-    def _wrong(self, setting: Setting) -> Any:
-        index = setting.roles[self.trajectory.rows]
+    def _wrong(self, s: int) -> Any:
+        setting, index = self.settings[s], self.indices[s]
         return np.zeros(len(index), dtype=bool) if self.trajectory.labels == "true" else setting.wrong(index)
+
+    def _by_row(self, s: int, chosen: Any) -> Any:
+        """Return which rows of the source are meant by a mask over the training rows."""
+        found = np.zeros(len(self.settings[s].source), dtype=bool)
+        found[self.indices[s]] = chosen
+        return found
 
     def _answers(self, rows: Sequence[Pipeline]) -> list[tuple[Tensor, Tensor]]:
         """Return logits and labels of each seed's rows, in evaluation mode."""
@@ -305,6 +284,8 @@ class _Run:
             tensors |= with_prefix(f"teacher.{s}", self.teachers[s].state_dict())
             tensors |= with_prefix(f"recorder.{s}", self.recorders[s].state_dict())
             tensors |= with_prefix(f"dumper.{s}", self.dumpers[s].state_dict())
+        for s, diagnostics in enumerate(self.diagnostics):
+            tensors |= with_prefix(f"diagnostics.{s}", diagnostics.state_dict())
         facts = {
             "trajectory": self.trajectory.name,
             "done": self.done,
@@ -322,6 +303,8 @@ class _Run:
                 self.teachers[s].load_state_dict(without_prefix(f"teacher.{s}", tensors))
                 self.recorders[s].load_state_dict(without_prefix(f"recorder.{s}", tensors))
                 self.dumpers[s].load_state_dict(without_prefix(f"dumper.{s}", tensors))
+            for s, diagnostics in enumerate(self.diagnostics):
+                diagnostics.load_state_dict(without_prefix(f"diagnostics.{s}", tensors))
             self.records, self.done, self.seconds = facts["records"], facts["done"], facts["seconds"]
             return bool(facts["stacked"])
         except (KeyError, ValueError, RuntimeError, TutelageError) as error:
@@ -332,54 +315,21 @@ class _Run:
 
     def _finish(self) -> Outcome:
         outcome = Outcome(self.records, self._tensors(), isinstance(self.cohort, Together), self.seconds)
-        name = self.trajectory.name
-        save_checkpoint(self.folder.path / f"arms/{name}.safetensors", outcome.tensors, {"arm": name})
-        facts = {"records": outcome.records, "stacked": outcome.stacked, "seconds": outcome.seconds}
-        self.folder.write(f"arms/{name}.json", facts)
-        self.folder.drop_checkpoint()
+        write_outcome(self.folder, self.trajectory.name, outcome)
         return outcome
 
     def _tensors(self) -> dict[str, Tensor]:
-        first, recorder, rows = self.settings[0], self.recorders[0], self.trajectory.rows
-        index = first.roles[rows]
-        order = np.lexsort((-recorder.early_loss, recorder.mean_weight))
-        suspects = index[order[np.isfinite(recorder.mean_weight[order])][:SUSPECTS]]
-        y = first.noise.noisy if self.trajectory.labels == "given" else first.noise.clean
-        arrays = {
-            "index": index,
-            "given": y[index],
-            "true": first.noise.clean[index],
-            "weight": recorder.weight,
-            "loss": recorder.loss,
-            "suspects": suspects,
-            "images": first.source.x[suspects],
-            "rows": np.stack([s.roles[rows] for s in self.settings]),
-            "seen": np.stack([r.seen for r in self.recorders]),
-            "suggested": np.stack([r.suggested for r in self.recorders]),
-        }
-        for name in ("mean_weight", "last_weight", "mean_loss", "early_loss"):
-            arrays[name] = np.stack([getattr(r, name) for r in self.recorders]).astype(np.float32)
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-        for s, teacher in enumerate(self.teachers):
-            tensors |= with_prefix(f"teacher.{s}", teacher.state_dict())
-        return tensors | (self._dump() if self.trajectory.dumps else {})
-
-    def _dump(self) -> dict[str, Tensor]:
-        """Return what was kept of the trusted rows, all seeds along the first axis."""
-        states = [dumper.state_dict() for dumper in self.dumpers]
-        indices = [s.roles["trusted"] for s in self.settings]
-        return {
-            "dump_percent": states[0]["percent"],
-            "dump_threshold": torch.stack([state["threshold"] for state in states]),
-            "dump_loss": torch.stack([state["loss"] for state in states]),
-            "dump_index": torch.from_numpy(np.stack(indices)),
-            "dump_given": torch.stack([_given(s, index) for s, index in zip(self.settings, indices)]),
-            "dump_trusted": torch.from_numpy(np.stack([s.noise.clean[i] for s, i in zip(self.settings, indices)])),
-        }
+        found = kept(self.settings, self.indices, self.trajectory.labels, self.recorders, self.teachers)
+        return found | (kept_dump(self.settings, self.dumpers) if self.trajectory.dumps else {})
 
 
-def _given(setting: Setting, index: Any) -> Tensor:
-    return torch.from_numpy(setting.noise.noisy[index])
+def _equally_many(indices: Sequence[Index], settings: Sequence[Setting]) -> list[Index]:
+    """Return rows of each seed, as many as in the seed that has the fewest, the others drawn."""
+    fewest = min(len(index) for index in indices)
+    return [
+        index if len(index) == fewest else np.sort(index[permutation(stream(s.seed, "rows"), len(index))[:fewest]])
+        for index, s in zip(indices, settings)
+    ]
 
 
 def _mean(values: Any) -> float | None:

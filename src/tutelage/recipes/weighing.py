@@ -13,8 +13,11 @@ from ..teachers import CATALOGUE, FixedWeights, Uniform, small_loss_mask
 from .arms import Arm
 from .experiment import Setting
 from .options import Options, parse_dropout, parse_schedule
-from .trajectory import Outcome, Trajectory
+from .outcome import Outcome
+from .trajectory import Trajectory
 
+CURRICULA = tuple(name for name in CATALOGUE if name not in ("uniform", "meta-weight-net"))
+"""Teachers of the catalogue that weigh by the loss and a threshold."""
 HONEST: Mapping[str, tuple[Arm, str]] = {
     "trusted-only": (Arm("trusted-only"), "plain training on the trusted rows alone, with their true labels"),
     "early-stopping": (
@@ -29,7 +32,10 @@ HONEST: Mapping[str, tuple[Arm, str]] = {
 }
 """The rows that keep a comparison honest, with a line about each."""
 
-ARMS: Mapping[str, tuple[Arm, str]] = {**{name: (Arm(name), "") for name in CATALOGUE}, **HONEST}
+ARMS: Mapping[str, tuple[Arm, str]] = {
+    **{name: (Arm(name), "") for name in ("uniform", *CURRICULA)},
+    **HONEST,
+}
 """Arms by name, with a line about those that are no teacher of the catalogue."""
 
 
@@ -58,8 +64,7 @@ def trajectories(options: Options) -> list[Trajectory]:
         Trajectory("oracle", oracle),
         Trajectory("mixture-mask", mask, needs="uniform"),
     ]
-    weighed = [name for name in CATALOGUE if name != "uniform"]
-    return others + [Trajectory(name, from_catalogue(name, options)) for name in weighed]
+    return others + [Trajectory(name, from_catalogue(name, options)) for name in CURRICULA]
 
 
 def from_catalogue(name: str, options: Options, **others: Any) -> Callable[[Setting, Outcome | None], Teacher]:

@@ -1,4 +1,4 @@
-"""The page of a run over several rates of label noise: arms against rates."""
+"""The page of a run over several rates or kinds of label noise: arms against levels of noise."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..evaluation import Summary
-from . import plots, sections
+from . import diagnosis, plots, sections
 from .bands import describe
 from .canvas import Look, looks
 from .markup import Markup, element, paragraph, picture, section, text
@@ -23,21 +23,31 @@ def body(run: Run) -> list[Markup]:
     """Return the sections.
 
     Args:
-        run: whose ``levels`` are the rates, and whose arms are named ``ARM @ RATE``.
+        run: whose ``levels`` are rates, kinds, or both, and whose arms are named ``ARM @ LEVEL``.
     """
-    rates = sorted(run.part("levels"), key=float)
+    rates = sorted(run.part("levels"), key=float) if _are_rates(run) else list(run.part("levels"))
     names = list(dict.fromkeys(name.rpartition(" @ ")[0] for name in run.arms))
     whole = replace(run, arms=tuple(sorted(names, key=lambda arm: -_mean(run, arm, rates))))
     look = looks(whole.arms)
     parts = [
         sections.head(whole),
+        diagnosis.warnings(whole),
         _outcome(whole, rates, look),
+        diagnosis.conclusion(whole),
         _against_plain(whole, rates, look),
         comparison(whole, look, {rate: _at(whole, rate) for rate in rates}),
         _reports(whole, rates),
         sections.options(whole),
     ]
     return [part for part in parts if part is not None]
+
+
+def _are_rates(run: Run) -> bool:
+    return all(level[0].isdecimal() for level in run.part("levels"))
+
+
+def _named(level: str) -> str:
+    return f"noise {level}" if level[0].isdecimal() else level
 
 
 def _metrics(run: Run, arm: str, rate: str) -> Mapping[str, Any]:
@@ -63,11 +73,14 @@ def _outcome(run: Run, rates: list[str], look: Mapping[str, Look]) -> Markup:
     for arm, values in summaries.items():
         cells = [_accuracy(value, best=arm == first) for value, first in zip(values, best)]
         rows.append(element("tr", arm_name(arm, look), *cells))
-    head = [heading("Arm"), *(heading(f"Noise {rate}", _realised(run, rate)) for rate in rates)]
+    head = [heading("Arm"), *(heading(_named(rate).capitalize(), _realised(run, rate)) for rate in rates)]
     points = {arm: np.array([value["values"] for value in values]).T for arm, values in summaries.items()}
-    told = "; ".join(f"noise {rate}: {first}" for rate, first in zip(rates, best))
-    image = picture(plots.accuracy_by_noise(points, rates, look), f"Test accuracy by noise. Best: {told}.", "wide")
-    return section("Results", paragraph(*_explained(run)), image, table(head, rows))
+    told = "; ".join(f"{_named(rate)}: {first}" for rate, first in zip(rates, best))
+    images = []
+    if _are_rates(run):
+        drawn = plots.accuracy_by_noise(points, rates, look)
+        images.append(picture(drawn, f"Test accuracy by noise. Best: {told}.", "wide"))
+    return section("Results", paragraph(*_explained(run)), *images, table(head, rows))
 
 
 def _accuracy(values: Summary, *, best: bool) -> Markup:
@@ -98,7 +111,7 @@ def _against_plain(run: Run, rates: list[str], look: Mapping[str, Look]) -> Mark
     for arm in others:
         cells = [difference_cell(found.get((f"{arm} @ {rate}", f"{_BASELINE} @ {rate}"))) for rate in rates]
         rows.append(element("tr", arm_name(arm, look), *cells))
-    head = [heading("Arm"), *(heading(f"Noise {rate}", "accuracy, points") for rate in rates)]
+    head = [heading("Arm"), *(heading(_named(rate).capitalize(), "accuracy, points") for rate in rates)]
     note = paragraph(
         f"Each cell is the arm's accuracy minus that of {_BASELINE}, seed by seed: mean ± 95 % confidence interval.",
         "Where the interval contains 0 the two are called a tie.",
@@ -108,7 +121,8 @@ def _against_plain(run: Run, rates: list[str], look: Mapping[str, Look]) -> Mark
 
 def _reports(run: Run, rates: list[str]) -> Markup:
     links = [
-        element("li", element("a", text(f"noise {rate}"), href=f"{run.part('levels')[rate]['folder']}/report.html"))
+        element("li", element("a", text(_named(rate)), href=f"{run.part('levels')[rate]['folder']}/report.html"))
         for rate in rates
     ]
-    return section("Each rate by itself", paragraph("Curves, curricula and lists:"), element("ul", *links))
+    title = "Each rate by itself" if _are_rates(run) else "Each kind by itself"
+    return section(title, paragraph("Curves, curricula and lists:"), element("ul", *links))

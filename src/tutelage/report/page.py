@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..checkpoint import write_atomically
-from . import label_errors, levels, mentors, published, sections
+from . import diagnosis, label_errors, levels, mentors, published, sections
 from .canvas import looks
 from .document import document
 from .markup import Markup
@@ -14,7 +14,7 @@ from .setting import title
 def write(path: Path) -> Path:
     """Write ``report.html`` into the folder of a finished run; the same folder gives the same bytes.
 
-    A run over several rates of label noise gets one page over all, and a report in the folder of each rate.
+    A run over several rates or kinds of label noise gets one page over all, and a report in the folder of each.
 
     Args:
         path: the run folder.
@@ -39,10 +39,13 @@ def _body(run: Run) -> list[Markup]:
     look = looks(run.arms)
     parts = [
         sections.head(run),
+        diagnosis.warnings(run),
         sections.outcome(run, look),
+        diagnosis.conclusion(run),
         published.beside_ours(run, look),
         sections.comparison(run, look),
         sections.learning(run, look),
+        diagnosis.inside(run, look),
         mentors.learned(run),
         sections.curriculum(run, look),
         sections.separation(run, look),

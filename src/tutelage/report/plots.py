@@ -103,6 +103,30 @@ def _end_labels(axes: "Axes", bands: Mapping[str, Band], looks: Mapping[str, Loo
         )
 
 
+def value_curves(curves: Mapping[str, Floats], looks: Mapping[str, Look], label: str, *, line: float) -> str:
+    """Draw a value over epochs, labelled at the right end, with a dotted line to compare it with.
+
+    Args:
+        curves: by arm, (seeds, epochs).
+        looks: of each arm.
+        label: of the axis.
+        line: where the dotted line is.
+    """
+    bands = {name: band(values) for name, values in curves.items()}
+    with drawing():
+        drawn = figure(_WIDE, 3.8, fit=True)
+        axes = drawn.add_subplot()
+        for name, values in bands.items():
+            _curve(axes, values, looks[name].colour, looks[name].dash)
+        axes.axhline(line, color=INK, linewidth=1.0, linestyle=":")
+        axes.set_xlim(1, max(2, *(len(b.mean) for b in bands.values())))
+        axes.grid()
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        _end_labels(axes, bands, looks)
+        return svg(drawn)
+
+
 def accuracy_by_noise(accuracies: Mapping[str, Floats], rates: Sequence[str], looks: Mapping[str, Look]) -> str:
     """Draw test accuracy in percent over rates of label noise, labelled at the right end.
 
@@ -130,7 +154,7 @@ def accuracy_by_noise(accuracies: Mapping[str, Floats], rates: Sequence[str], lo
         return svg(drawn)
 
 
-def weight_curves(right: Floats, wrong: Floats) -> str:
+def weight_curves(right: Floats, wrong: Floats, label: str = "mean weight") -> str:
     """Draw the mean weight of right and of wrong labels over epochs; each (seeds, epochs)."""
     with drawing():
         drawn = figure(3.4, 2.3)
@@ -141,7 +165,7 @@ def weight_curves(right: Floats, wrong: Floats) -> str:
         axes.set_xlim(1, max(right.shape[1], wrong.shape[1], 2))
         axes.grid()
         axes.set_xlabel("epoch")
-        axes.set_ylabel("mean weight")
+        axes.set_ylabel(label)
         return svg(drawn)
 
 

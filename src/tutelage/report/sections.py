@@ -18,6 +18,10 @@ _MOST_CLASSES = 100
 _OPTIMISTIC = (
     "* Optimistic: the test examples themselves pick this epoch. It is for reference; nothing is chosen by it."
 )
+_SELECTED = (
+    "† At the epoch with the best accuracy on the validation rows. These are training data for teachers that learn "
+    "from them, so that their own number there is no estimate, and what it picks no free choice."
+)
 _VERDICTS = (("better", "beaten by"), ("tie", "tied with"), ("worse", "better than"))
 """What an arm is to a baseline, and what the baseline is to the arm."""
 
@@ -43,6 +47,8 @@ def outcome(run: Run, looks: Looks) -> Markup:
     parts.append(tables.results(run, looks))
     if any("best_epoch_accuracy" in metrics for metrics in run.part("arms").values()):
         parts.append(paragraph(_OPTIMISTIC, class_="quiet"))
+    if any("validation_selected_accuracy" in metrics for metrics in run.part("arms").values()):
+        parts.append(paragraph(_SELECTED, class_="quiet"))
     parts += _about(run)
     return section("Results", *parts)
 

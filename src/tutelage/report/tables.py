@@ -33,15 +33,20 @@ class Column:
 
 COLUMNS = (
     Column("accuracy", "Test accuracy", "%", 100.0, 1),
+    Column("validation_selected_accuracy", "Validation-selected", "%, see †", 100.0, 1),
     Column("calibration_error", "Calibration error", "%, lower is better", 100.0, 1),
     Column("weight_right", "Weight, right labels", "mean", digits=2),
     Column("weight_wrong", "Weight, wrong labels", "mean", digits=2),
     Column("auc", "AUC of weights", "1: finds all wrong labels", digits=3),
+    Column("gap", "Gap of scores", "right minus wrong labels", digits=2),
+    Column("noisy_fit", "Noisy fit", "%, noisy labels as answer", 100.0, 1),
+    Column("effective_share", "Effective share", "1: all count alike", digits=2),
+    Column("hypergradient_norm", "Hypergradient", "mean norm", digits=4),
     Column("best_epoch_accuracy", "Best test epoch", "%, optimistic *", 100.0, 1),
 )
 """Known metrics in the order of the table; others follow under their own names."""
 
-_ABOUT_TRUTH = ("weight_right", "weight_wrong", "auc")
+_ABOUT_TRUTH = ("weight_right", "weight_wrong", "auc", "gap", "score_right", "score_wrong", "noisy_fit")
 _LOWER_IS_BETTER = ("calibration_error", "loss")
 
 
@@ -128,7 +133,7 @@ def _columns(run: Run) -> list[Column]:
     if not run.knows_truth:
         there = {metric: None for metric in there if metric not in _ABOUT_TRUTH}
     known = [c for c in COLUMNS if c.metric in there]
-    named = {c.metric for c in COLUMNS} | {"epoch"}
+    named = {c.metric for c in COLUMNS} | {"epoch", "score_right", "score_wrong"}
     return known + [Column(m, m.replace("_", " "), "mean") for m in there if m not in named]
 
 
