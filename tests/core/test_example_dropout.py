@@ -29,6 +29,7 @@ def test_random_keeps_each_row_equally_often():
     assert torch.allclose(share, torch.full((4,), 0.5, dtype=torch.float64), atol=0.015)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "needed"), [(2 / 3, [0.5, 0.25, 0.25]), (1 / 3, [0.8333, 0.5833, 0.5833])])
 def test_actual_draws_in_proportion_to_the_weight(rate, needed):
     """Sequential sampling without replacement with weights 2, 1, 1."""

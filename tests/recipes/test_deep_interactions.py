@@ -485,6 +485,7 @@ class Starts:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("episode", "done"), [(0, 0), (5, 2)])
 def test_stopped_inside_an_episode_and_resumed(episode, done, schooled, tmp_path, monkeypatch):
     """Two seeds in turn: the round is begun again."""
@@ -505,6 +506,7 @@ def test_stopped_inside_an_episode_and_resumed(episode, done, schooled, tmp_path
     assert resumed_as(schooled, tmp_path / "cut")[0] == (SCHOOL, 4, done)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "count", "needed"),
     [(SCHOOL, 4, (SCHOOL, 4, 3)), ("keep-mask", 20, ("keep-mask", 51, 19))],
@@ -684,11 +686,11 @@ class Stops:
 @pytest.mark.parametrize(
     ("where", "window", "episodes"),
     [
-        ("deep", "ahead", 1),
+        pytest.param("deep", "ahead", 1, marks=pytest.mark.slow),
         ("deep", "back", 1),
-        ("deep-episode-1", "back", 2),
-        ("deep", "back", 2),
-        ("l2rw", "ahead", 1),
+        pytest.param("deep-episode-1", "back", 2, marks=pytest.mark.slow),
+        pytest.param("deep", "back", 2, marks=pytest.mark.slow),
+        pytest.param("l2rw", "ahead", 1, marks=pytest.mark.slow),
     ],
 )
 def test_stopped_inside_a_window_and_resumed(where, window, episodes, tmp_path):
