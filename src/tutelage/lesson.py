@@ -19,10 +19,12 @@ class Batch:
 
     Attributes:
         x: inputs, shape (N, ...).
-        y: given labels, shape (N,), possibly wrong.
+        y: given labels, shape (N,), possibly wrong; -1 for none.
         index: int64 positions in the full data set, shape (N,).
         progress: share of training that lies behind, in [0, 1).
         ahead: the batches that come next, as many as the teacher asks for with :attr:`Teacher.ahead`, fewer at the end.
+        views: other views of the same rows by name, such as a "strong" augmentation beside a weak one, each (N, ...).
+        labelled: labelled examples that come with a batch of unlabelled ones.
 
     Raises:
         ConfigError: for a progress outside [0, 1).
@@ -33,6 +35,8 @@ class Batch:
     index: Tensor
     progress: float = 0.0
     ahead: tuple["Batch", ...] = ()
+    views: Mapping[str, Tensor] = field(default_factory=dict)
+    labelled: "Batch | None" = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.progress < 1:

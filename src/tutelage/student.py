@@ -71,6 +71,18 @@ def _copied(output: Any) -> Any:
     return output.clone() if isinstance(output, Tensor) else output
 
 
+class _Kept(NamedTuple):
+    """A descent that ``study`` may use, and how the lesson's tensors were when it was taken."""
+
+    lesson: Lesson
+    versions: tuple[int, ...]
+    descent: Descent
+
+
+def _versions(lesson: Lesson) -> tuple[int, ...]:
+    return tuple(t._version for t in (lesson.x, lesson.target, lesson.weight) if isinstance(t, Tensor))
+
+
 def _attached(target: Any) -> bool:
     return isinstance(target, Tensor) and target.requires_grad
 
@@ -83,12 +95,18 @@ def _no_derivative(lesson: Lesson) -> NotDifferentiable:
     )
 
 
+def ranks() -> int:
+    """Return how many processes train together: 1 unless ``torch.distributed`` runs."""
+    on = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if on else 1
+
+
 def mean_over_ranks(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     """Average tensors over the ranks, in place, if ``torch.distributed`` runs: nothing else knows of ranks."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if (count := ranks()) > 1:
         for tensor in tensors:
             torch.distributed.all_reduce(tensor)
-            tensor.div_(torch.distributed.get_world_size())
+            tensor.div_(count)
     return tensors
 
 
@@ -122,6 +140,7 @@ class Student:
         self._draws = any(type(module) not in _DETERMINISTIC for module in net.modules())
         self._last: Forward | None = None
         self._losses: tuple[Forward, Any, Loss, Tensor] | None = None
+        self._kept: _Kept | None = None
         self._is_view = False
         self._layers: list[str] = []
         self.last_linear = next((m for m in reversed(list(net.modules())) if isinstance(m, nn.Linear)), None)
@@ -140,6 +159,11 @@ class Student:
     def rule_state(self) -> RuleState:
         """What the rule remembers."""
         return self._state
+
+    @property
+    def buffers(self) -> Mapping[str, Tensor]:
+        """The network's buffers by name, such as running statistics."""
+        return self._buffers
 
     @property
     def architecture(self) -> nn.Module:
@@ -268,15 +292,34 @@ class Student:
             later = self.follow(lesson, descent)
         return later if differentiable else later.at({n: p.detach().requires_grad_() for n, p in later.params.items()})
 
-    def descent(self, lesson: Lesson, *, create_graph: bool = False, retain_graph: bool = False) -> Descent:
+    def descent(
+        self, lesson: Lesson, *, create_graph: bool = False, retain_graph: bool = False, keep: bool = False
+    ) -> Descent:
         """Return the gradient of a lesson in the parameters, without weight decay.
 
         Args:
             lesson: what to study.
             create_graph: whether the gradients are to be differentiable in turn.
             retain_graph: keep the graph of the pass, so that ``study`` need not make another; as ``create_graph`` does.
+            keep: remember it, without its graph, so that asking again or studying this lesson does not take it anew.
         """
-        retain_graph |= create_graph
+        known = self._known(lesson)
+        if keep and not create_graph and known is not None:
+            return known
+        found = self._descent(lesson, create_graph, retain_graph or create_graph)
+        if keep:
+            forward = found.forward
+            bare = Forward(forward.x, forward.logits.detach(), forward.versions, None, forward.buffers, False)
+            gradients = {n: None if g is None else g.detach() for n, g in found.gradients.items()}
+            self._kept = _Kept(lesson, _versions(lesson), Descent(gradients, found.losses.detach(), bare))
+        return found
+
+    def _known(self, lesson: Lesson) -> Descent | None:
+        kept = self._kept
+        same = kept is not None and kept.lesson is lesson and kept.versions == _versions(lesson)
+        return kept.descent if kept is not None and same else None
+
+    def _descent(self, lesson: Lesson, create_graph: bool, retain_graph: bool) -> Descent:
         if create_graph and lesson.x.grad_fn is not None:  # inputs may come from a graph that holds the parameters
             return self.at({n: p.view_as(p) for n, p in self._params.items()})._descend(lesson, True, True)
         return self._descend(lesson, create_graph, retain_graph)
@@ -300,7 +343,7 @@ class Student:
             ``loss``, the weighted mean before the step, a scalar, ``losses`` of the rows, unweighted, (N,), and
             ``logits`` (N, ..., C); all without gradient.
         """
-        gradients, losses, forward = self.descent(lesson)
+        gradients, losses, forward = self._known(lesson) or self._descent(lesson, False, False)
         losses = losses.detach()
         weight = lesson.weight.detach().to(losses.dtype)
         loss = torch.dot(weight, losses) / len(lesson)
@@ -311,19 +354,25 @@ class Student:
         self._params = {n: p.detach().requires_grad_() for n, p in params.items()}
         self._state = state
         self._buffers = {n: b.detach() for n, b in forward.buffers.items()}
-        self._last = self._losses = None
+        self._last = self._losses = self._kept = None
         return {"loss": loss, "losses": losses, "logits": forward.logits.detach()}
 
     def forget(self) -> None:
         """Drop the pass that was kept for ``study``, so that the next one is made anew, such as by other kernels."""
-        self._last = self._losses = None
+        self._last = self._losses = self._kept = None
 
-    def at(self, params: Mapping[str, Tensor], state: RuleState | None = None) -> "Student":
+    def at(
+        self,
+        params: Mapping[str, Tensor],
+        state: RuleState | None = None,
+        buffers: Mapping[str, Tensor] | None = None,
+    ) -> "Student":
         """Return a view of the same student elsewhere in parameter space.
 
         Args:
             params: new values by name; names left out keep theirs.
             state: what the rule remembers there; default: what it remembers here.
+            buffers: of the network there, such as running statistics; names left out keep theirs.
 
         Raises:
             ShapeError: for an unknown name or another shape.
@@ -332,7 +381,11 @@ class Student:
             if name not in self._params or value.shape != self._params[name].shape:
                 needed = {n: tuple(p.shape) for n, p in self._params.items()}
                 raise ShapeError(f"at: {name} has shape {tuple(value.shape)}, but the student has {needed}.")
-        return self._view(_params={**self._params, **params}, _state=self._state if state is None else state)
+        return self._view(
+            _params={**self._params, **params},
+            _state=self._state if state is None else state,
+            _buffers={**self._buffers, **(buffers or {})},
+        )
 
     def with_rule(self, rule: Rule) -> "Student":
         """Return a view of the same student with another rule, which remembers nothing but the number of steps."""
@@ -420,11 +473,11 @@ class Student:
         self._state = RuleState(int(state["step"]), slots, skipped)
         self.seed = int(state["seed"])
         self._key = stream(self.seed, "student")
-        self._last = self._losses = None
+        self._last = self._losses = self._kept = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the kept pass, which holds a graph."""
-        return self.__dict__ | {"_last": None, "_losses": None}
+        """Everything but what was kept of a pass: it holds a graph, and belongs to these parameters."""
+        return self.__dict__ | {"_last": None, "_losses": None, "_kept": None}
 
     def _view(self, **changes: Any) -> "Student":
         view = copy.copy(self)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tutelage import Batch, Lesson, Teacher
+from tutelage import SGD, Batch, Lesson, Teacher
 from tutelage.losses import cross_entropy
 from tutelage.mentors import Mentor, MentorNetwork, Settings
 from tutelage.teachers import (
@@ -18,11 +18,13 @@ from tutelage.teachers import (
     KeepMask,
     LearningToReweight,
     MentorNet,
+    MetaPseudoLabels,
     MetaWeightNet,
+    OfflinePseudoLabels,
     mentornet_pd,
 )
 from tutelage.teachers.weigh.mentornet import REFIT
-from tutelage.testing import ContractError, check_teacher, tiny_batch
+from tutelage.testing import ContractError, check_teacher, tiny_batch, tiny_net
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -418,3 +420,36 @@ class LooksAtOneOfTwo(Weigher):
 def test_the_suite_catches_a_look_ahead_that_ends_early():
     with pytest.raises(ContractError, match=r"central differences .*\(law 4\)"):
         check_teacher(LooksAtOneOfTwo, own_forwards=1)
+
+
+@pytest.mark.parametrize(("mode", "own_forwards"), [("soft-jvp", 2), ("soft-unroll", 1), ("soft-fd", 3)])
+@pytest.mark.parametrize("kind", ["plain", "dropout"])
+def test_meta_pseudo_labels(mode, own_forwards, kind):
+    """Soft labels descend the student's loss on the labelled examples, and that alone, without a loss of their own."""
+    check_teacher(
+        lambda: MetaPseudoLabels(tiny_net(kind, seed=4, dtype=torch.float32), SGD(0.1), mode, supervised_weight=0.0),
+        own_forwards=own_forwards,
+    )
+
+
+@pytest.mark.parametrize("mode", ["hard-per-sample", "hard-scalar", "distil"])
+def test_meta_pseudo_labels_that_descend_otherwise(mode):
+    options = {"supervised_weight": 0.0, "mode": mode}
+    check_teacher(
+        lambda: MetaPseudoLabels(tiny_net("dropout", seed=4, dtype=torch.float32), SGD(0.1), **options),
+        own_forwards=3,
+        descends_validation=False,
+    )
+
+
+def test_meta_pseudo_labels_of_stored_logits():
+    table = torch.randn(1000, 3, generator=torch.Generator().manual_seed(0))
+    check_teacher(
+        lambda: MetaPseudoLabels(nn.Linear(3, 3), SGD(0.1), supervised_weight=0.0, reduced=table), own_forwards=2
+    )
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_offline_pseudo_labels(hard):
+    logits = torch.randn(1000, 3, generator=torch.Generator().manual_seed(0))
+    check_teacher(lambda: OfflinePseudoLabels(logits, hard=hard, threshold=0.5, balance=True))

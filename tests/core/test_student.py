@@ -355,3 +355,57 @@ def test_a_layer_is_what_it_was_before_the_next_one_works_in_place():
     inside = Student(nn.Sequential(*layers), SGD(0.1)).features(x, "0")
     assert float(inside.detach().min()) < 0
     assert torch.equal(inside, layers[0](x))
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("kind", ["plain", "batchnorm", "dropout"])
+def test_a_descent_that_is_kept_is_not_taken_again(kind, create_graph, monkeypatch):
+    """Studying the lesson gives the same bytes with one gradient less."""
+    one, other = (Student(tiny_net(kind), SGD(0.1, momentum=0.9)) for _ in range(2))
+    taken, inner = [], Student._gradients
+    monkeypatch.setattr(Student, "_gradients", lambda *a: taken.append(1) or inner(*a))
+    for seed in range(3):
+        lesson = lesson_of(tiny_batch(seed=seed))
+        found = one.descent(lesson, create_graph=create_graph, keep=True)
+        again = one.descent(lesson, keep=True)
+        assert all(torch.equal(g, again.gradients[n]) for n, g in found.gradients.items())
+        assert not any(g.requires_grad for g in again.gradients.values())
+        results = one.study(lesson), other.study(lesson)
+        assert all(torch.equal(results[0][k], results[1][k]) for k in results[0])
+    assert len(taken) == 6
+    for name, value in other.state_dict().items():
+        assert torch.equal(one.state_dict()[name], value), name
+
+
+def test_a_kept_descent_belongs_to_its_lesson_and_place():
+    batch = tiny_batch()
+    lesson, weight = lesson_of(batch), torch.ones(12, dtype=torch.float64)
+    changes = {
+        "another lesson": lambda s, _: s.study(lesson_of(tiny_batch(seed=1))),
+        "weights changed in place": lambda s, changed: (changed.weight.mul_(0.5), s.study(changed)),
+        "loaded": lambda s, _: (s.load_state_dict(Student(tiny_net(seed=5), SGD(0.1)).state_dict()), s.study(lesson)),
+    }
+    for name, change in changes.items():
+        one, other = (Student(tiny_net(), SGD(0.1)) for _ in range(2))
+        mine, theirs = (lesson_of(batch, weight.clone()) for _ in range(2))
+        one.descent(mine, keep=True)
+        change(one, mine)
+        change(other, theirs)
+        assert torch.equal(one.params["0.weight"], other.params["0.weight"]), name
+    kept = Student(tiny_net(), SGD(0.1))
+    kept.descent(lesson, keep=True)
+    moved = {n: p + 1 for n, p in kept.params.items()}
+    there = kept.at(moved).descent(lesson, keep=True).gradients
+    needed = Student(tiny_net(), SGD(0.1)).at(moved).descent(lesson).gradients
+    assert all(torch.equal(there[n], g) for n, g in needed.items())
+
+
+def test_at_other_buffers():
+    student = Student(tiny_net("batchnorm"), SGD(0.1))
+    student.study(lesson_of(tiny_batch()))
+    zeros = {"1.running_mean": torch.zeros(8, dtype=torch.float64)}
+    view = student.at({}, buffers=zeros)
+    assert torch.equal(view.buffers["1.running_mean"], zeros["1.running_mean"])
+    assert torch.equal(view.buffers["1.running_var"], student.buffers["1.running_var"])
+    assert student.buffers["1.running_mean"].any()
+    assert not torch.equal(view.predict(tiny_batch().x), student.predict(tiny_batch().x))

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 
 from ..teacher import Teacher
 from .label.dynamic_loss import DynamicLoss as DynamicLoss
+from .label.meta_pseudo_labels import MetaPseudoLabels as MetaPseudoLabels
+from .label.offline import OfflinePseudoLabels as OfflinePseudoLabels
+from .label.uda import UnsupervisedDataAugmentation as UnsupervisedDataAugmentation
 from .select.keep_mask import KeepMask as KeepMask
 from .weigh.curriculum import Curriculum as Curriculum
 from .weigh.curriculum import focal as focal

@@ -1,1 +1,1 @@
-"""Teachers that decide what the student is told about an example."""
+"""Teachers that say what the student is told about an example."""
