@@ -1,8 +1,10 @@
 """What the documents say is run: code blocks, commands, the list of continuous integration."""
 
 import importlib
+import inspect
 import re
 import shlex
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from pydantic import TypeAdapter
 from tutelage.cli import app
 from tutelage.recipes import RECIPES
 from tutelage.recipes.curricula import Config
-from tutelage.recipes.options import check_ranges
+from tutelage.recipes.options import Options, check_ranges
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,6 +36,7 @@ def test_the_teacher_of_the_docs_keeps_the_laws(tmp_path, monkeypatch):
     importlib.import_module("teacher_of_the_docs")  # ends with check_teacher
 
 
+@pytest.mark.slow
 def test_the_data_of_the_docs_runs(real_data, monkeypatch):
     monkeypatch.setenv("TUTELAGE_DATA", str(real_data))
     (code,) = blocks("docs/data.md", "python")
@@ -48,7 +51,10 @@ def test_the_pipelines_of_the_docs_run():
     exec(second, {})
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/curricula.md", "docs/mentornet.md", "docs/deep-interactions.md"])
+@pytest.mark.parametrize(
+    "path",
+    ["README.md", *(f"docs/{name}.md" for name in ("curricula", "mentornet", "deep-interactions", "pseudo-labels"))],
+)
 def test_commands_parse(path):
     for block in blocks(path, "sh"):
         for line in block.splitlines():
@@ -79,9 +85,13 @@ def test_the_configuration_files_of_the_examples(example):
     import tomllib
 
     recipe = RECIPES[example.parent.name]
-    options = TypeAdapter(recipe.Config).validate_python(tomllib.loads(example.read_text()))
-    check_ranges(options)
-    recipe.RECIPE.check(options)
+    given = {name.replace("-", "_"): value for name, value in tomllib.loads(example.read_text()).items()}
+    options = TypeAdapter(recipe.Config).validate_python(given)
+    if isinstance(options, Options):
+        check_ranges(options)
+        recipe.RECIPE.check(options)
+    else:
+        recipe.check(options)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -89,13 +99,11 @@ def test_every_option_is_described(recipe):
     import ast
 
     described = set()
-    for file in ("options", recipe.replace("-", "_")):
-        tree = ast.parse((ROOT / f"src/tutelage/recipes/{file}.py").read_text())
-        bodies = [n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name in ("Options", "Config")]
-        for body in bodies:
-            fields = [(i, node.target.id) for i, node in enumerate(body) if isinstance(node, ast.AnnAssign)]
-            assert all(isinstance(body[i + 1], ast.Expr) for i, _ in fields)
-            described |= {name for _, name in fields}
+    for room in filter(is_dataclass, RECIPES[recipe].Config.__mro__):
+        (tree,) = ast.parse(inspect.getsource(room)).body
+        fields = [(i, node.target.id) for i, node in enumerate(tree.body) if isinstance(node, ast.AnnAssign)]
+        assert all(isinstance(tree.body[i + 1], ast.Expr) for i, _ in fields)
+        described |= {name for _, name in fields}
     assert described == set(RECIPES[recipe].Config.__dataclass_fields__)
 
 

@@ -15,9 +15,9 @@ from rich.markup import escape
 from . import __version__
 from .allocator import keep_freed_memory
 from .cli_mentor import mentor_app
-from .display import Bars, catalogue_table, conclusions, console, described, result_table
+from .display import Bars, catalogue_table, conclusions, console, described, result_table, silent_masks
 from .errors import CheckpointError, ConfigError, TutelageError, unknown
-from .recipes import RECIPES, curricula, deep_interactions, mentornet
+from .recipes import RECIPES, curricula, deep_interactions, mentornet, pseudo_labels, two_moons
 from .runs import RunFolder
 from .teachers import CATALOGUE
 
@@ -79,6 +79,34 @@ def run_deep_interactions(
     _show(result, folder)
 
 
+@run_app.command(name="pseudo-labels")
+def run_pseudo_labels(
+    *,
+    config: ConfigFile = None,
+    out: Out = None,
+    options: Annotated[pseudo_labels.Config, Parameter(name="*")] = pseudo_labels.Config(),  # noqa: B008
+) -> None:
+    """Few labels, many examples without: what pseudo labels, consistency and the meta-gradient are worth."""
+    folder = out or RunFolder.free("pseudo-labels")
+    with _way_back(folder), Bars(_out) as bars:
+        result = pseudo_labels.run(options, folder, bars)
+    _show(result, folder)
+
+
+@run_app.command(name="two-moons")
+def run_two_moons(
+    *,
+    config: ConfigFile = None,
+    out: Out = None,
+    options: Annotated[two_moons.Config, Parameter(name="*")] = two_moons.Config(),  # noqa: B008
+) -> None:
+    """The same on two moons with six labels, with pictures of every arm's boundary over training."""
+    folder = out or RunFolder.free("two-moons")
+    with _way_back(folder), Bars(_out) as bars:
+        result = two_moons.run(options, folder, bars)
+    _show(result, folder)
+
+
 @app.command
 def resume(folder: Path, /) -> None:
     """Go on with a run that was stopped.
@@ -137,6 +165,7 @@ def list_all() -> None:
     _out.print(catalogue_table("Teachers", teachers))
     arms = {**deep_interactions.ARMS, **mentornet.ARMS}
     others = {name: (text, "") for name, (_, text) in arms.items() if name not in CATALOGUE}
+    others |= {name: (arm.about, "") for name, arm in pseudo_labels.ARMS.items() if name not in others}
     _out.print(catalogue_table("Further arms of the recipes", others))
     _out.print(catalogue_table("Recipes", {name: described(module) for name, module in RECIPES.items()}))
 
@@ -165,7 +194,9 @@ def _show(result: dict[str, Any], folder: Path) -> None:
     _out.print(result_table(result))
     for line in conclusions(result):
         _out.print(line, soft_wrap=True)
-    if result["config"]["export"]:
+    for line in silent_masks(result):
+        _out.print(line, style="yellow", soft_wrap=True, highlight=False)
+    if result["config"].get("export"):
         written = export_suspects(folder, Path(result["config"]["export"]))
         _out.print(f"suspects: {written}", soft_wrap=True)
     _out.print(f"result: {folder / 'result.json'}", soft_wrap=True)

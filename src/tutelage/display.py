@@ -130,6 +130,8 @@ def result_table(result: Mapping[str, Any]) -> ResultTable:
 
     Of a run over several rates or kinds of label noise: a row an arm, a column for each.
     """
+    if "noise" not in result and "levels" not in result:
+        return _by_label(result)
     return _by_noise(result) if "levels" in result else _by_arm(result)
 
 
@@ -182,6 +184,44 @@ def conclusions(result: Mapping[str, Any]) -> Iterator[str]:
         if first:
             yield f"[bold]{escape(first)}[/bold]"
         yield from (f"  {escape(line)}" for line in rest)
+
+
+def _by_label(result: Mapping[str, Any]) -> ResultTable:
+    """Few labels: accuracy of each arm, with paired differences, and that of its teacher."""
+    data, order, seeds = result["data"], result["order"], len(result["seeds"])
+    arms = [result["arms"][name] for name in order]
+    comparisons = {(c["a"], c["b"]): c for c in result["comparisons"]}
+    columns = [("arm", order), ("accuracy", [_percent(arm["accuracy"]) for arm in arms])]
+    for base in dict.fromkeys(c["b"] for c in result["comparisons"]):
+        columns.append(("− " + base, [_difference(comparisons.get((name, base))) for name in order]))
+    if any("teacher_accuracy" in arm for arm in arms):
+        teachers = [_percent(arm["teacher_accuracy"]) if "teacher_accuracy" in arm else "" for arm in arms]
+        columns.append(("its teacher", teachers))
+    title = (
+        f"{escape(data['name'])}: {data['labelled_rows']:,} labelled rows, {data['unlabelled_rows']:,} without, "
+        f"{data['test_rows']:,} test rows, {seeds} seed{'s' if seeds > 1 else ''}"
+    )
+    return ResultTable(title, "test accuracy in %, ± 95 % interval; paired differences, = where a tie", columns)
+
+
+def silent_masks(result: Mapping[str, Any]) -> list[str]:
+    """Return a line for each arm whose mask kept no example for a pass, with how sure its labels were then."""
+    lines = []
+    for arm, found in _by_name(result.get("silent_masks", [])).items():
+        counts = ", ".join(map(str, found[0]["histogram"]))
+        seeds = ", ".join(str(f["seed"]) for f in found)
+        lines.append(
+            f"{arm}, seeds {seeds}: the threshold masked every example for {max(f['steps'] for f in found)} steps; "
+            f"examples by confidence, in tenths: {counts}. Lower --uda-threshold or --uda-temperature."
+        )
+    return lines
+
+
+def _by_name(warnings: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for warning in warnings:
+        found.setdefault(warning["arm"], []).append(warning)
+    return found
 
 
 def _title(result: Mapping[str, Any], labels: str) -> str:

@@ -6,11 +6,13 @@ A new recipe is one file and one line here.
 from collections.abc import Mapping
 from types import ModuleType
 
-from . import curricula, deep_interactions, mentornet
+from . import curricula, deep_interactions, mentornet, pseudo_labels, two_moons
 
 RECIPES: Mapping[str, ModuleType] = {
     "curricula": curricula,
     "mentornet": mentornet,
     "deep-interactions": deep_interactions,
+    "pseudo-labels": pseudo_labels,
+    "two-moons": two_moons,
 }
 """Recipes by name; each module has ``Config``, ``run`` and ``resume``."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..checkpoint import write_atomically
-from . import diagnosis, label_errors, levels, mentors, published, sections
+from . import diagnosis, few_labels, label_errors, levels, mentors, published, sections
 from .canvas import looks
 from .document import document
 from .markup import Markup
@@ -29,6 +29,7 @@ def write(path: Path) -> Path:
     run = read(path)
     for level in run.part("levels").values():
         write(path / level["folder"])
+    few_labels.write_pictures(run, path)
     body = levels.body(run) if run.part("levels") else _body(run)
     target = path / "report.html"
     write_atomically(target, document(title(run), *body))
@@ -37,6 +38,8 @@ def write(path: Path) -> Path:
 
 def _body(run: Run) -> list[Markup]:
     look = looks(run.arms)
+    if few_labels.is_one(run):
+        return [part for part in few_labels.body(run, look) if part is not None]
     parts = [
         sections.head(run),
         diagnosis.warnings(run),

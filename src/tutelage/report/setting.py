@@ -32,6 +32,12 @@ def sentences(run: Run) -> list[str]:
     if run.knows_truth and noise.get("realised"):
         told.append(f"On average {_percent(np.mean(noise['realised']))} of their labels are wrong.")
     told.append(f"{_count(len(run.arms), 'way')} of teaching are compared over {_count(len(run.seeds), 'seed')}.")
+    if "labelled_rows" in data:
+        inside = ", the labelled ones among them" if data.get("include_labelled") else ""
+        rows = (
+            f"{data['labelled_rows']:,} examples have a label, {data['unlabelled_rows']:,} are there without{inside}."
+        )
+        told.append(rows)
     if data.get("test_rows"):
         told.append(f"Accuracy is measured on {data['test_rows']:,} test examples, which no teacher sees.")
     return told
@@ -97,6 +103,8 @@ def _training(training: Mapping[str, Any]) -> str:
     parts = []
     if "epochs" in training:
         parts.append(_count(training["epochs"], "epoch"))
+    if "steps" in training:
+        parts.append(_count(training["steps"], "step"))
     if "batch_size" in training:
         parts.append(f"batches of {training['batch_size']}")
     return ", ".join(parts)

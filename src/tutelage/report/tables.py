@@ -43,6 +43,9 @@ COLUMNS = (
     Column("effective_share", "Effective share", "1: all count alike", digits=2),
     Column("hypergradient_norm", "Hypergradient", "mean norm", digits=4),
     Column("best_epoch_accuracy", "Best test epoch", "%, optimistic *", 100.0, 1),
+    Column("teacher_accuracy", "Its teacher", "%", 100.0, 1),
+    Column("student_accuracy", "Student itself", "%, no fine-tuning", 100.0, 1),
+    Column("average_accuracy", "Moving average", "%, no fine-tuning", 100.0, 1),
 )
 """Known metrics in the order of the table; others follow under their own names."""
 

@@ -1,0 +1,217 @@
+"""Few labels and many examples without: from labels alone to meta pseudo labels, and what each part is worth.
+
+The ladder: supervised learning, labels made once (offline), consistency (UDA), a student beside that network (distil,
+the control without feedback), and teachers that learn from the student's labelled loss (mpl-*). Arms share labelled
+rows, batches and initial networks by seed, so that ``uda - supervised`` is what consistency is worth, and
+``mpl-soft - distil`` the meta-gradient.
+
+Source: Pham et al., "Meta pseudo labels", CVPR 2021; Xie et al., "Unsupervised data augmentation for consistency
+training", NeurIPS 2020; in a size for two cores, or with ``--schedule published`` in theirs.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ...data import DataSet, Normalise, load
+from ...errors import ConfigError, DataError
+from ...runs import RunFolder
+from ..trajectory import Watcher
+from . import running
+from .arms import ARMS as ARMS
+from .drawing import draw, from_files
+from .options import DIGITS, PUBLISHED, Options, check, check_arms, check_used, filled, with_batches
+from .running import Plan, Recipe
+from .setting import Setting
+from .views import Noise, Pictures, Views
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Options of the recipe; None means: chosen by the profile, for the data or the number of steps."""
+
+    data: str = "digits"
+    """Data set: digits, mnist, cifar10, cifar100, a Parquet, npz, csv or TFRecord file, an image folder, a folder of
+    CIFAR's own binary files, or a Hub name owner/name."""
+    label: str | None = None
+    """Label column of Parquet, csv, TFRecord or Hub data."""
+    image: str | None = None
+    """Image column of Parquet, TFRecord or Hub data."""
+    classes: int | None = None
+    """Number of classes, for files that do not name them."""
+    resize: int | None = None
+    """Bring images to this many pixels a side."""
+    schedule: Literal["auto", "digits", "published"] = "auto"
+    """What options become that are not given: as for our comparison on digits, as in the published code for CIFAR-10,
+    or auto: published for colour images of at least 32 pixels a side."""
+    labels: int | None = None
+    """Labelled rows in all, shared evenly by the classes; default: 2 a class, published 400 a class."""
+    labels_per_class: int | None = None
+    """Labelled rows a class, in place of --labels."""
+    labelled_rows: str | None = None
+    """CSV or Parquet file whose column index names the labelled rows of your own data, in place of --labels."""
+    unlabelled_rows: str | None = None
+    """The same for the unlabelled rows; default: all that are neither labelled nor tested on."""
+    include_labelled: bool | None = None
+    """Have the labelled rows among the unlabelled ones as well; default: digits yes, published no."""
+    draw: Literal["stratified", "random-state"] | None = None
+    """How rows are drawn: by this library's counters, or by numpy's RandomState(seed), as our documented figures;
+    default: digits random-state, published stratified."""
+    test: float | None = None
+    """Share held out as test set, if the data has none of its own; default: 0.2766."""
+    views: Literal["auto", "noise", "pictures"] = "auto"
+    """Weak and strong views: by noise, or by crop and flip, with RandAugment and cut-out in the strong one (extra
+    kornia); auto: pictures for colour images of at least 32 pixels a side."""
+    weak_noise: float = 0.05
+    """Standard deviation of the noise on the weak view."""
+    strong_noise: float = 0.25
+    """Standard deviation of the noise on the strong view."""
+    labelled_noise: float = 0.1
+    """Standard deviation of the noise on labelled examples as the teacher sees them."""
+    pad: int = 4
+    """Pixels at each side before a random crop."""
+    operations: int = 2
+    """Operations of RandAugment."""
+    magnitude: int = 16
+    """Magnitude of these, 0..30."""
+    cutout: int = 16
+    """Side of the square that is cut out of the strong view; 0: none."""
+    normalise: bool | None = None
+    """Bring values to mean 0 and variance 1 before noise; default: no for images, yes for tables; pictures always."""
+
+
+_NOISE = ("weak_noise", "strong_noise", "labelled_noise", "normalise")
+_PICTURES = ("pad", "operations", "magnitude", "cutout")
+
+
+def _prepare(given: Any, *, fresh: bool) -> Plan:
+    """Return what follows from the options; ``fresh``: as a user gave them, not as a run folder keeps them."""
+    check(given)
+    _check(given)
+    resize = None if given.resize is None else (given.resize, given.resize)
+    data = load(given.data, label=given.label, image=given.image, num_classes=given.classes, resize=resize)
+    shape = data.train.x.shape[1:]
+    colour = len(shape) == 3 and shape[0] == 3 and min(shape[1:]) >= 32
+    published = given.schedule == "published" or (given.schedule == "auto" and colour)
+    options = _of_the_data(filled(given, PUBLISHED if published else DIGITS), data, published, colour)
+    names = check_arms(options)
+    if fresh:
+        check_used(given, names)
+        _check_views(given, options)
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    splits = [_roles(data, seed, options) for seed in seeds]
+    options = with_batches(options, len(splits[0].trusted), len(splits[0].unlabelled))
+    settings = [
+        Setting(
+            seed=seed,
+            source=data.train,
+            test_source=data.train if data.test is None else data.test,
+            roles=split,
+            views=_views(data, seed, split.unlabelled, options),
+            device=torch.device(options.device),
+            batch_size=options.batch_size,
+            labelled_batch=options.labelled_batch,
+            replacement=options.replacement,
+            he=options.init == "he",
+        )
+        for seed, split in zip(seeds, splits)
+    ]
+    fingerprints = {"training": data.train.fingerprint()}
+    if data.test is not None:
+        fingerprints["test"] = data.test.fingerprint()
+    return Plan(RECIPE, options, names, settings, fingerprints)
+
+
+def _of_the_data(options: Any, data: DataSet, published: bool, colour: bool) -> Any:
+    """Fill in what depends on the data."""
+    per_class = options.labels_per_class or (400 if published else 2)
+    chosen = {
+        "data": str(Path(options.data).resolve()) if Path(options.data).exists() else options.data,
+        "schedule": "published" if published else "digits",
+        "labels": None if options.labelled_rows else options.labels or per_class * data.train.num_classes,
+        "labels_per_class": None,
+        "views": ("pictures" if colour else "noise") if options.views == "auto" else options.views,
+    }
+    usual = {
+        "include_labelled": not published,
+        "draw": "stratified" if published else "random-state",
+        "test": 0.2766,
+        "normalise": data.train.x.ndim != 4,
+    }
+    chosen |= {name: value for name, value in usual.items() if getattr(options, name) is None}
+    rows = {
+        name: str(Path(path).resolve())
+        for name in ("labelled_rows", "unlabelled_rows")
+        if (path := getattr(options, name)) is not None and Path(path).exists()
+    }
+    return replace(options, **chosen, **rows)
+
+
+def _check(given: Any) -> None:
+    if not given.data:
+        raise ConfigError("--data is empty; give a name, a file or a folder.")
+    if sum(getattr(given, n) is not None for n in ("labels", "labels_per_class", "labelled_rows")) > 1:
+        raise ConfigError("give one of --labels, --labels-per-class and --labelled-rows.")
+    if given.unlabelled_rows is not None and given.labelled_rows is None:
+        raise ConfigError("--unlabelled-rows needs --labelled-rows.")
+    if given.test is not None and not 0 < given.test < 1:
+        raise ConfigError(f"--test is {given.test}; it is a share of the rows and must lie between 0 and 1.")
+    for name in ("labels", "labels_per_class", "pad"):
+        value = getattr(given, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+    for name in ("weak_noise", "strong_noise", "labelled_noise", "cutout"):
+        if not 0 <= getattr(given, name) <= 1e6:
+            raise ConfigError(f"--{name.replace('_', '-')} is {getattr(given, name)}; it must be in 0..1000000.")
+
+
+def _check_views(given: Any, options: Any) -> None:
+    """Refuse options of views that the data does not have."""
+    usual = Config()
+    for name in _PICTURES if options.views == "noise" else _NOISE:
+        if getattr(given, name) != getattr(usual, name):
+            raise ConfigError(f"--{name.replace('_', '-')} does nothing with --views {options.views}; leave it out.")
+
+
+def _roles(data: DataSet, seed: int, options: Any) -> Any:
+    include = options.include_labelled
+    if options.labelled_rows is None:
+        return draw(data, seed, options.labels, test=options.test, how=options.draw, include_labelled=include)
+    return from_files(
+        data, seed, options.labelled_rows, options.unlabelled_rows, test=options.test, include_labelled=include
+    )
+
+
+def _views(data: DataSet, seed: int, pool: Any, options: Any) -> Views:
+    source = data.train
+    if options.views == "noise":
+        kind: Literal["pixel", "channel"] = "pixel" if source.x.ndim == 4 else "channel"
+        scaling = Normalise.fit(source, pool, kind) if options.normalise else None
+        sizes = (options.labelled_noise, options.weak_noise, options.strong_noise)
+        return Noise(seed, source.scale, scaling, *sizes)
+    if source.x.ndim != 4:
+        raise DataError(f"--views pictures needs images (N, C, H, W), but {source.name} has {source.x.shape}.")
+    return Pictures(
+        seed,
+        source.scale,
+        Normalise.fit(source, pool),
+        pad=options.pad,
+        operations=options.operations,
+        magnitude=options.magnitude,
+        cutout=options.cutout,
+    )
+
+
+RECIPE = Recipe("pseudo-labels", Config, _prepare)
+
+
+def run(config: Config, out: Path, watcher: Watcher | None = None) -> dict[str, Any]:
+    """Run all arms into a new folder, see :func:`tutelage.recipes.pseudo_labels.running.run`."""
+    return running.run(RECIPE, config, out, watcher)
+
+
+def resume(folder: RunFolder, watcher: Watcher | None = None) -> dict[str, Any]:
+    """Go on with a run that was stopped, see :func:`tutelage.recipes.pseudo_labels.running.resume`."""
+    return running.resume(RECIPE, folder, watcher)

@@ -1,0 +1,316 @@
+"""Running the arms of a recipe over paired seeds into a folder, and going on after a kill."""
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from ... import __version__
+from ...checkpoint import save_checkpoint
+from ...errors import CheckpointError, NotFiniteError, TutelageError
+from ...evaluation import Comparison, paired, summary
+from ...runs import RunFolder, environment
+from ..trajectory import Nobody, Watcher
+from .arms import ARMS, BASELINES
+from .options import Chosen, Options
+from .setting import Setting
+from .trial import Record, Trial
+
+METRICS = ("accuracy", "teacher_accuracy", "student_accuracy", "average_accuracy", "calibration_error")
+
+
+class Prepare(Protocol):
+    """Makes a plan of options."""
+
+    def __call__(self, given: Any, *, fresh: bool) -> "Plan":
+        """Return the plan; ``fresh``: the options are as a user gave them, not as a run folder keeps them."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one recipe on pseudo labels differs in from another.
+
+    Attributes:
+        name: of the recipe.
+        options: its dataclass.
+        prepare: from options to a plan; refuses what cannot work.
+    """
+
+    name: str
+    options: type[Options]
+    prepare: Prepare
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What follows from the options, before anything is trained or written.
+
+    Attributes:
+        recipe: whose.
+        options: with nothing left to choose.
+        names: of the arms.
+        settings: one a seed.
+        fingerprints: of the data by role.
+    """
+
+    recipe: Recipe
+    options: Chosen
+    names: Sequence[str]
+    settings: Sequence[Setting]
+    fingerprints: Mapping[str, str]
+
+    def rehearse(self) -> None:
+        """Take a step with each arm, so that what cannot work is refused before a folder is made."""
+        for name in self.names:
+            Trial(name, self.settings[0], self.options).advance()
+
+
+def run(recipe: Recipe, options: Any, out: Path, watcher: Watcher | None = None) -> dict[str, Any]:
+    """Run all arms into a new folder.
+
+    Args:
+        recipe: what to run.
+        options: the options.
+        out: the run folder; must not exist.
+        watcher: who follows.
+
+    Returns:
+        what ``result.json`` holds.
+
+    Raises:
+        TutelageError: for unusable options or data, before anything is written; for a loss that is not finite, or a
+            folder that cannot be written, later.
+    """
+    RunFolder.check_free(out)
+    plan = recipe.prepare(options, fresh=True)
+    plan.rehearse()
+    where = environment(torch.device(plan.options.device))
+    folder = RunFolder.create(out, recipe.name, asdict(plan.options), plan.fingerprints, where)
+    with folder.locked():
+        return _all(plan, folder, watcher or Nobody())
+
+
+def resume(recipe: Recipe, folder: RunFolder, watcher: Watcher | None = None) -> dict[str, Any]:
+    """Go on with a run that was stopped; a finished one only gets its result again.
+
+    Raises:
+        CheckpointError: if the folder cannot be read.
+    """
+    stored = folder.read("config.json")["config"]
+    try:
+        if missing := set(recipe.options.__dataclass_fields__) - set(stored):
+            raise CheckpointError(f"{folder.path}/config.json is damaged: {min(missing)} is missing.")
+        options = TypeAdapter(recipe.options).validate_python(stored)
+    except (ValidationError, TypeError) as error:
+        raise CheckpointError(f"{folder.path}/config.json is damaged: {' '.join(str(error).split()[:20])}.") from error
+    plan = recipe.prepare(options, fresh=False)
+    folder.check_data(plan.fingerprints)
+    with folder.locked():
+        return _all(plan, folder, watcher or Nobody())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an arm recorded.
+
+    Attributes:
+        records: of each seed, one an evaluation.
+        ends: of each seed, what counts.
+        seconds: how long it took, resumed parts included.
+    """
+
+    records: list[list[Record]]
+    ends: list[Record]
+    seconds: float
+
+
+def _all(plan: Plan, folder: RunFolder, watcher: Watcher) -> dict[str, Any]:
+    _restore_metrics(plan, folder)
+    with warnings.catch_warnings():  # told in the result, for any arm, with the same histogram
+        warnings.filterwarnings("ignore", message="the consistency loss was 0 for")
+        outcomes = {name: _run_arm(name, plan, folder, watcher) for name in plan.names}
+    result = _result(plan, outcomes, folder.read("environment.json"))
+    folder.write("result.json", result)
+    return result
+
+
+def _run_arm(name: str, plan: Plan, folder: RunFolder, watcher: Watcher) -> Outcome:
+    """Train an arm with all seeds, or go on where a killed run stopped, or read what a finished one left."""
+    if (finished := read_outcome(folder, name)) is not None:
+        return finished
+    try:
+        return _Run(name, plan, folder, watcher).to_the_end()
+    except NotFiniteError as error:
+        kept = "the last good checkpoint is kept" if folder.checkpoint.is_file() else "no checkpoint was made yet"
+        raise NotFiniteError(f"{name}: {error} In {folder.path}, {kept}.") from error
+
+
+def read_outcome(folder: RunFolder, name: str) -> Outcome | None:
+    """Return what a finished arm recorded, None if it is not finished."""
+    if not folder.has(f"arms/{name}.json"):
+        return None
+    facts = folder.read(f"arms/{name}.json")
+    try:
+        return Outcome(facts["records"], facts["ends"], facts["seconds"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder.path}/arms/{name}.json is damaged ({error}); remove it and resume to train the arm again."
+        ) from error
+
+
+def _restore_metrics(plan: Plan, folder: RunFolder) -> None:
+    """Make the metric lines those of the finished arms and of the checkpoint, no more."""
+    records: list[Record] = []
+    finished = {name: found for name in plan.names if (found := read_outcome(folder, name)) is not None}
+    for outcome in finished.values():
+        records += [record for seed in outcome.records for record in seed]
+    saved = folder.load()
+    if saved is not None:
+        if saved[1].get("arm") in finished:  # killed between its last file and the removal of its checkpoint
+            folder.drop_checkpoint()
+        else:
+            records += [r for seed in saved[1].get("before", []) for r in seed] + saved[1]["trial"]["records"]
+    folder.write_metrics(records)
+
+
+class _Run:
+    """An arm under way: one seed after the other."""
+
+    def __init__(self, name: str, plan: Plan, folder: RunFolder, watcher: Watcher) -> None:
+        self.name, self.plan, self.folder, self.watcher = name, plan, folder, watcher
+        self.records: list[list[Record]] = []
+        self.ends: list[Record] = []
+        self.frames = torch.empty(0)
+        self.seconds = 0.0
+        self.trial = self._trial(0)
+        self._restore()
+
+    def _trial(self, seed: int) -> Trial:
+        return Trial(self.name, self.plan.settings[seed], self.plan.options)
+
+    def to_the_end(self) -> Outcome:
+        started = self._saved_at = time.monotonic()
+        before, seeds = self.seconds, len(self.plan.settings)
+        done = len(self.records) * self.trial.total + self.trial.done
+        self.watcher.start(self.name, seeds * self.trial.total, done)
+        while len(self.records) < seeds:
+            while not self.trial.finished:
+                self._step()
+                self.seconds = before + time.monotonic() - started
+                if time.monotonic() - self._saved_at >= self.plan.options.checkpoint_seconds:
+                    self._save()
+            if self.trial.frames:
+                self.frames = torch.stack(self.trial.frames)
+            self.records.append(self.trial.records)
+            self.ends.append(self.trial.outcome())
+            if len(self.records) < seeds:
+                self.trial = self._trial(len(self.records))
+        return self._finish()
+
+    def _step(self) -> None:
+        record = self.trial.advance()
+        if record is not None:
+            self.folder.append_metrics([record])
+        self.watcher.advance(None if record is None else record["accuracy"])
+
+    def _save(self) -> None:
+        tensors, facts = self.trial.state()
+        whole = {"arm": self.name, "before": self.records, "ends": self.ends, "seconds": self.seconds, "trial": facts}
+        self.folder.save({f"trial.{n}": t for n, t in tensors.items()} | {"frames": self.frames}, whole)
+        self._saved_at = time.monotonic()
+
+    def _restore(self) -> None:
+        saved = self.folder.load()
+        if saved is None or saved[1].get("arm") != self.name:
+            return
+        tensors, facts = saved
+        try:
+            self.records, self.ends, self.seconds = facts["before"], facts["ends"], facts["seconds"]
+            self.frames = tensors["frames"]
+            self.trial = self._trial(len(self.records))
+            self.trial.restore(_without("trial.", tensors), facts["trial"])
+        except (KeyError, ValueError, RuntimeError, IndexError, TutelageError) as error:
+            first = str(error).splitlines()[0]
+            raise CheckpointError(
+                f"{self.folder.checkpoint} does not fit this run ({first}); remove it to train this arm from its start."
+            ) from error
+
+    def _finish(self) -> Outcome:
+        outcome = Outcome(self.records, self.ends, self.seconds)
+        if self.frames.numel():
+            first = self.plan.settings[0]
+            assert first.probe is not None
+            seen = {"frames": self.frames, "probe": first.probe, "x": torch.from_numpy(first.source.x)}
+            seen |= {"y": torch.from_numpy(first.source.y), "labelled": torch.from_numpy(first.roles.trusted)}
+            save_checkpoint(self.folder.path / f"arms/{self.name}.safetensors", seen, {"arm": self.name})
+        self.folder.write(f"arms/{self.name}.json", asdict(outcome))
+        self.folder.drop_checkpoint()
+        return outcome
+
+
+def _without(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _result(plan: Plan, outcomes: Mapping[str, Outcome], environment: Mapping[str, Any]) -> dict[str, Any]:
+    values = {name: _values(outcome) for name, outcome in outcomes.items()}
+    first, options = plan.settings[0], plan.options
+    return {
+        "recipe": plan.recipe.name,
+        "version": __version__,
+        "config": asdict(options),
+        "seeds": [setting.seed for setting in plan.settings],
+        "data": {
+            "name": first.source.name,
+            "classes": list(first.source.classes),
+            "labelled_rows": len(first.roles.trusted),
+            "unlabelled_rows": len(first.pool),
+            "test_rows": first.test_rows,
+            "include_labelled": bool(first.roles.overlaps),
+            "shape": list(first.source.x.shape[1:]),
+        },
+        "training": {
+            "steps": options.steps,
+            "batch_size": options.batch_size,
+            "labelled_batch": options.labelled_batch,
+            "steps_a_pass": first.steps_a_pass,
+        },
+        "order": list(plan.names),
+        "about": {name: ARMS[name].about for name in plan.names},
+        "arms": {arm: {metric: summary(v) for metric, v in metrics.items()} for arm, metrics in values.items()},
+        "comparisons": _comparisons({arm: metrics["accuracy"] for arm, metrics in values.items()}),
+        "silent_masks": [line for name, outcome in outcomes.items() for line in _warnings(name, outcome, first)],
+        "environment": dict(environment),
+        "seconds": {name: outcome.seconds for name, outcome in outcomes.items()},
+    }
+
+
+def _values(outcome: Outcome) -> dict[str, list[float]]:
+    return {m: [end[m] for end in outcome.ends] for m in METRICS if all(m in end for end in outcome.ends)}
+
+
+def _comparisons(accuracies: Mapping[str, list[float]]) -> list[Comparison]:
+    """Each arm against those below it on the ladder."""
+    order = list(ARMS)
+    return [
+        paired(arm, base, "accuracy", values, accuracies[base])
+        for base in BASELINES
+        if base in accuracies
+        for arm, values in accuracies.items()
+        if order.index(arm) > order.index(base)
+    ]
+
+
+def _warnings(name: str, outcome: Outcome, setting: Setting) -> list[dict[str, Any]]:
+    """Say of which seeds the mask kept nothing for a whole pass, and how sure the labels were then."""
+    return [
+        {"arm": name, "seed": records[-1]["seed"], "steps": end["silent_steps"], "histogram": end["silent_histogram"]}
+        for records, end in zip(outcome.records, outcome.ends)
+        if end["silent_histogram"] is not None
+    ]

@@ -1,0 +1,189 @@
+"""One seed of an experiment with few labels: who is labelled, what comes in a step, and the test rows."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...data import Source, Split
+from ...data.sources import IntArray
+from ...errors import DataError
+from ...lesson import Batch
+from ...nets import build
+from ...randomness import counter, hashed, integer, permutation, seeded, stream
+from .views import Role, Views
+
+_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Rows of a step, as a function of its number, so that a run may go on at any.
+
+    Attributes:
+        key: of the stream.
+        rows: positions to draw from, (n,).
+        size: rows a step; all n: these, in order, every step.
+        replacement: draw each by itself; else pass by pass, each in an order of its own, without remainder.
+    """
+
+    key: int
+    rows: IntArray
+    size: int
+    replacement: bool
+
+    def at(self, step: int) -> IntArray:
+        """Return the positions (size,) of a step, counted from 0."""
+        n = len(self.rows)
+        if self.replacement:
+            return self._rows(integer(hashed(counter(self.key, step), np.arange(self.size)), n))
+        if self.size == n:
+            return self.rows
+        place = step * self.size + np.arange(self.size)
+        passes = range(int(place[0]) // n, int(place[-1]) // n + 1)
+        orders = {number: permutation(counter(self.key, number), n) for number in passes}
+        return self._rows(np.array([orders[p // n][p % n] for p in place.tolist()], dtype=np.int64))
+
+    def _rows(self, places: IntArray) -> IntArray:
+        rows: IntArray = self.rows[places]
+        return rows
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """One seed: roles, streams and networks.
+
+    Attributes:
+        seed: of everything.
+        source: of labelled and unlabelled rows.
+        test_source: of the test rows; the same one if the data has no test set of its own.
+        roles: ``trusted`` are the labelled rows, ``unlabelled`` those whose labels are not used.
+        views: how rows look.
+        device: where batches live.
+        batch_size: unlabelled rows a step.
+        labelled_batch: labelled rows a step.
+        replacement: draw unlabelled rows with replacement.
+        he: initial weights N(0, 2 / fan-in) and no biases; else the networks' own.
+        probe: points (G, ...) at which the networks' answers are kept over training, or None.
+    """
+
+    seed: int
+    source: Source
+    test_source: Source
+    roles: Split
+    views: Views
+    device: torch.device
+    batch_size: int
+    labelled_batch: int
+    replacement: bool
+    he: bool
+    probe: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        present = len(np.unique(self.source.y[self.roles.trusted]))
+        if present < self.source.num_classes:
+            raise DataError(
+                f"{len(self.roles.trusted)} labelled rows hold {present} of the {self.source.num_classes} classes of "
+                f"{self.source.name}; each needs at least one: raise --labels."
+            )
+
+    @cached_property
+    def _x(self) -> Tensor:
+        return torch.from_numpy(self.source.x).to(self.device)
+
+    @cached_property
+    def _y(self) -> Tensor:
+        return torch.from_numpy(self.source.y).to(self.device)
+
+    @property
+    def pool(self) -> IntArray:
+        """The unlabelled rows."""
+        return self.roles.unlabelled
+
+    @property
+    def steps_a_pass(self) -> int:
+        """About how many steps see as many rows as the pool has."""
+        return -(-len(self.pool) // self.batch_size)
+
+    def net(self, name: str, role: str) -> nn.Module:
+        """Return a fresh network; those of a teacher and a student of one seed begin apart."""
+        seed = counter(stream(self.seed, role))
+        net = build(name, self.source.x.shape[1:], self.source.num_classes, seed=seed)
+        if self.he:
+            with seeded(stream(seed, "he")), torch.no_grad():
+                for module in net.modules():
+                    if isinstance(module, nn.Linear | nn.Conv2d):
+                        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                        if module.bias is not None:
+                            module.bias.zero_()
+        return net.to(self.device)
+
+    def labelled(self, step: int, steps: int, size: int | None = None, *, clean: bool = False) -> Batch:
+        """Return the labelled rows of a step, with a clean view of them too if asked.
+
+        Args:
+            step: counted from 0.
+            steps: in all.
+            size: rows; default: ``labelled_batch``.
+            clean: whether to add the view "clean".
+        """
+        draws = Draws(stream(self.seed, "labelled"), self.roles.trusted, size or self.labelled_batch, False)
+        index, x = self._rows(draws.at(step))
+        views = {"clean": self.views.look("clean", x, index, step)} if clean else {}
+        look = self.views.look("labelled", x, index, step)
+        return Batch(look, self._y[index], index, step / steps, views=views)
+
+    def batch(self, step: int, steps: int, needed: Sequence[Role] = ("weak", "strong"), *, clean: bool = True) -> Batch:
+        """Return unlabelled rows of a step (y is -1) with labelled ones beside them.
+
+        Args:
+            step: counted from 0.
+            steps: in all.
+            needed: which views to make; x is the first of them.
+            clean: whether the labelled rows get a clean view.
+        """
+        draws = Draws(stream(self.seed, "unlabelled"), self.pool, self.batch_size, self.replacement)
+        index, x = self._rows(draws.at(step))
+        views: dict[str, Tensor] = {role: self.views.look(role, x, index, step) for role in needed}
+        y = torch.full_like(index, -1)
+        labelled = self.labelled(step, steps, clean=clean)
+        return Batch(views[needed[0]], y, index, step / steps, views=views, labelled=labelled)
+
+    def clean_pool(self) -> Iterator[Tensor]:
+        """Yield the clean views of the pool, in its order, in pieces."""
+        for start in range(0, len(self.pool), _AT_ONCE):
+            index, x = self._rows(self.pool[start : start + _AT_ONCE])
+            yield self.views.look("clean", x, index, 0)
+
+    @cached_property
+    def _test(self) -> tuple[Tensor, Tensor]:
+        """Test rows as a network sees them, and their labels; kept if they are few."""
+        own = self.test_source is not self.source
+        index = np.arange(len(self.test_source)) if own else self.roles.test
+        return torch.from_numpy(self.test_source.x[index]), torch.from_numpy(self.test_source.y[index])
+
+    @property
+    def test_rows(self) -> int:
+        """How many rows networks are tested on."""
+        return len(self.test_source) if self.test_source is not self.source else len(self.roles.test)
+
+    def tested(self, answer: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Return logits and labels of the test rows.
+
+        Args:
+            answer: logits (N, C) of rows (N, ...).
+        """
+        x, y = self._test
+        pieces = []
+        for start in range(0, len(x), _AT_ONCE):
+            rows = x[start : start + _AT_ONCE].to(self.device)
+            index = torch.arange(start, start + len(rows), device=self.device)
+            pieces.append(answer(self.views.look("clean", rows, index, 0)))
+        return torch.cat(pieces), y.to(self.device)
+
+    def _rows(self, rows: IntArray) -> tuple[Tensor, Tensor]:
+        index = torch.from_numpy(rows).to(self.device)
+        return index, self._x[index]

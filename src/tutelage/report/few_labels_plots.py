@@ -1,0 +1,37 @@
+"""Figures of runs with few labels: curves by step."""
+
+from collections.abc import Mapping, Sequence
+
+from .bands import band
+from .canvas import Look, drawing, figure, svg
+from .reading import Floats
+
+_WIDE = 5.8
+
+
+def by_step(
+    curves: Mapping[str, tuple[Sequence[int], Floats]], looks: Mapping[str, Look], what: str, *, scale: float = 1.0
+) -> str:
+    """Draw a metric over steps, with a band over seeds.
+
+    Args:
+        curves: by arm, steps (T,) and values (seeds, T).
+        looks: of each arm.
+        what: name of the axis.
+        scale: shown is the value times this.
+    """
+    with drawing():
+        drawn = figure(_WIDE, 3.6, fit=True)
+        axes = drawn.add_subplot()
+        for name, (steps, values) in curves.items():
+            look, shown = looks[name], band(scale * values)
+            axes.fill_between(steps, shown.low, shown.high, color=look.colour, alpha=0.13, linewidth=0)
+            marker = look.marker if len(steps) == 1 else None
+            axes.plot(
+                steps, shown.mean, color=look.colour, linestyle=look.dash, linewidth=1.7, marker=marker, label=name
+            )
+        axes.grid()
+        axes.set_xlabel("step")
+        axes.set_title(what, loc="left", fontsize=9.5)
+        axes.legend(fontsize=8.5, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+        return svg(drawn)
