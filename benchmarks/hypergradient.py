@@ -13,21 +13,16 @@ plain ones.
 import argparse
 import importlib
 import itertools
-import json
-import platform
 import statistics
-import subprocess
 import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 from torch.func import functional_call
 
-import tutelage
+from common import as_facts, print_ratios, write_results
 from tutelage import SGD, Lesson, Student, train
 from tutelage.allocator import keep_freed_memory
 from tutelage.data import Augmentation, Normalise, Pipeline, load
@@ -38,7 +33,6 @@ from tutelage.nets import build
 from tutelage.randomness import seeded
 from tutelage.teachers import DeepInteractions, DynamicLoss, LearningToReweight, MetaWeightNet, Uniform
 
-ROOT = Path(__file__).resolve().parents[1]
 LR, MOMENTUM = 0.05, 0.9
 
 
@@ -279,10 +273,6 @@ def training(rounds, device):
     return compare("ten steps", variants, targets, 3 * rounds, device)
 
 
-def _verdict(ratio, target):
-    return "" if target is None else "ok" if ratio <= target else "MISSED"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
@@ -294,25 +284,9 @@ def main():
     keep_freed_memory()
     device = torch.device(options.device)
     rows = against_plain(options.rounds, device) + growth(options.rounds, device) + training(options.rounds, device)
-    table = Table("variant", "time", "target", "", "memory", "target", "", "ms", "MB", title="ratios to the first row")
-    for what, ratio, wanted, memory, most, ms, mb in rows:
-        time_cells = f"{ratio:.2f}", f"<= {wanted}" if wanted else "", _verdict(ratio, wanted)
-        memory_cells = f"{memory:.2f}", f"<= {most}" if most else "", _verdict(memory, most)
-        table.add_row(what, *time_cells, *memory_cells, f"{ms:.1f}", f"{mb:.2f}")
-    Console(width=120).print(table)
+    print_ratios("variant", "ratios to the first row", rows)
     if options.json:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
-        names = ("what", "time_ratio", "time_target", "memory_ratio", "memory_target", "ms", "mb")
-        facts = {
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-            "threads": options.threads,
-            "torch": torch.__version__,
-            "tutelage": tutelage.__version__,
-            "commit": commit.stdout.strip(),
-            "rows": [dict(zip(names, row)) for row in rows],
-        }
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(facts, indent=1) + "\n")
+        write_results(options.json, device, threads=options.threads, rows=as_facts("what", rows))
 
 
 if __name__ == "__main__":

@@ -7,11 +7,8 @@ it is found in the folder of TUTELAGE_DATA or beside the project, else noise. On
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
-import subprocess
 import tempfile
 import time
 import tracemalloc
@@ -27,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
-import tutelage
+from common import write_results
 from tutelage.data import Augmentation, Crop, Cutout, Flip, Normalise, Pipeline, Source, from_arrays, load
 from tutelage.data.images import decode
 from tutelage.data.published import CIFAR10
@@ -302,19 +299,14 @@ def report(source: Source, times: dict[str, list[float]], rows: list[tuple[str, 
 
 
 def save(path: Path, source: Source, times: dict[str, list[float]], rows: list[tuple[str, float, str, float]]) -> None:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
-    facts = {
-        "device": platform.machine(),
-        "data": source.name,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "tutelage": tutelage.__version__,
-        "commit": commit.stdout.strip(),
-        "rows": [dict(zip(("what", "measured", "sign", "target"), row)) for row in rows],
-        "us_a_row": {name: statistics.median(values) for name, values in times.items()},
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(facts, indent=1) + "\n")
+    write_results(
+        path,
+        torch.device("cpu"),
+        data=source.name,
+        numpy=np.__version__,
+        rows=[dict(zip(("what", "measured", "sign", "target"), row)) for row in rows],
+        us_a_row={name: statistics.median(values) for name, values in times.items()},
+    )
 
 
 if __name__ == "__main__":

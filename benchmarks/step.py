@@ -8,9 +8,7 @@ Memory is the peak of a process of its own for each variant.
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -22,7 +20,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 
-import tutelage
+from common import write_results
 from tutelage import SGD, Adam, Batch, Student, train
 from tutelage.allocator import keep_freed_memory
 from tutelage.data import Augmentation, Normalise, Pipeline, from_arrays, load
@@ -247,18 +245,9 @@ def main():
         )
     Console(width=110).print(table)
     if options.json:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
-        facts = {
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-            "threads": options.threads,
-            "torch": torch.__version__,
-            "tutelage": tutelage.__version__,
-            "commit": commit.stdout.strip(),
-            "speed": [dict(zip(("what", "ratio", "target", "base_ms", "ms"), row)) for row in speeds],
-            "memory": [dict(zip(("what", "ratio", "plain_mib", "ours_mib"), row)) for row in memories],
-        }
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(facts, indent=1) + "\n")
+        speed_rows = [dict(zip(("what", "ratio", "target", "base_ms", "ms"), row)) for row in speeds]
+        memory_rows = [dict(zip(("what", "ratio", "plain_mib", "ours_mib"), row)) for row in memories]
+        write_results(options.json, device, threads=options.threads, speed=speed_rows, memory=memory_rows)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import cyclopts
@@ -17,7 +18,7 @@ from .allocator import keep_freed_memory
 from .cli_mentor import mentor_app
 from .display import Bars, catalogue_table, conclusions, console, described, result_table, silent_masks
 from .errors import CheckpointError, ConfigError, TutelageError, unknown
-from .recipes import RECIPES, curricula, deep_interactions, mentornet, pseudo_labels, two_moons
+from .recipes import RECIPES, curricula, deep_interactions, mentornet, pseudo_labels
 from .runs import RunFolder
 from .teachers import CATALOGUE
 
@@ -37,74 +38,23 @@ Out = Annotated[Path | None, Parameter(help="Folder for the run; default: the ne
 ConfigFile = Annotated[Path | None, Parameter(help="TOML file with options; the command line overrides it.")]
 
 
-@run_app.command(name="curricula")
-def run_curricula(
-    *,
-    config: ConfigFile = None,
-    out: Out = None,
-    options: Annotated[curricula.Config, Parameter(name="*")] = curricula.Config(),  # noqa: B008
-) -> None:
-    """A student on badly labelled data, with and without teachers that weigh its examples."""
-    folder = out or RunFolder.free("curricula")
-    with _way_back(folder), Bars(_out) as bars:
-        result = curricula.run(options, folder, bars)
-    _show(result, folder)
+def _add(name: str, recipe: ModuleType) -> None:
+    """Make a recipe a command, with its options as they are described in its dataclass."""
+
+    standard = recipe.Config()
+
+    def run(*, config: ConfigFile = None, out: Out = None, options: Any = standard) -> None:
+        folder = out or RunFolder.free(name)
+        with _way_back(folder), Bars(_out) as bars:
+            result = recipe.run(options, folder, bars)
+        _show(result, folder)
+
+    run.__annotations__["options"] = Annotated[recipe.Config, Parameter(name="*")]
+    run_app.command(run, name=name, help=recipe.HELP)
 
 
-@run_app.command(name="mentornet")
-def run_mentornet(
-    *,
-    config: ConfigFile = None,
-    out: Out = None,
-    options: Annotated[mentornet.Config, Parameter(name="*")] = mentornet.Config(),  # noqa: B008
-) -> None:
-    """A curriculum that a mentor has learned, beside written ones and the honest rows."""
-    folder = out or RunFolder.free("mentornet")
-    with _way_back(folder), Bars(_out) as bars:
-        result = mentornet.run(options, folder, bars)
-    _show(result, folder)
-
-
-@run_app.command(name="deep-interactions")
-def run_deep_interactions(
-    *,
-    config: ConfigFile = None,
-    out: Out = None,
-    options: Annotated[deep_interactions.Config, Parameter(name="*")] = deep_interactions.Config(),  # noqa: B008
-) -> None:
-    """Teachers that learn from validation rows, with and without a look inside the student."""
-    folder = out or RunFolder.free("deep-interactions")
-    with _way_back(folder), Bars(_out) as bars:
-        result = deep_interactions.run(options, folder, bars)
-    _show(result, folder)
-
-
-@run_app.command(name="pseudo-labels")
-def run_pseudo_labels(
-    *,
-    config: ConfigFile = None,
-    out: Out = None,
-    options: Annotated[pseudo_labels.Config, Parameter(name="*")] = pseudo_labels.Config(),  # noqa: B008
-) -> None:
-    """Few labels, many examples without: what pseudo labels, consistency and the meta-gradient are worth."""
-    folder = out or RunFolder.free("pseudo-labels")
-    with _way_back(folder), Bars(_out) as bars:
-        result = pseudo_labels.run(options, folder, bars)
-    _show(result, folder)
-
-
-@run_app.command(name="two-moons")
-def run_two_moons(
-    *,
-    config: ConfigFile = None,
-    out: Out = None,
-    options: Annotated[two_moons.Config, Parameter(name="*")] = two_moons.Config(),  # noqa: B008
-) -> None:
-    """The same on two moons with six labels, with pictures of every arm's boundary over training."""
-    folder = out or RunFolder.free("two-moons")
-    with _way_back(folder), Bars(_out) as bars:
-        result = two_moons.run(options, folder, bars)
-    _show(result, folder)
+for _name, _recipe in RECIPES.items():
+    _add(_name, _recipe)
 
 
 @app.command

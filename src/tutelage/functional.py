@@ -5,7 +5,8 @@ network's step) because the places of the tensors are looked up once, and it als
 replaced instead of changing in place.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -47,3 +48,21 @@ class FunctionalNet:
             for (table, key, _), tensor in zip(self._places, own):
                 table[key] = tensor
         return out, {name: value for name in self.buffer_names if (value := after[name]) is not None}
+
+
+@contextmanager
+def in_mode(modes: Iterable[tuple[nn.Module, bool]], training: bool) -> Iterator[None]:
+    """Have modules in the modes that they were given in, or all in evaluation; put them back afterwards.
+
+    Args:
+        modes: each module with whether it was given in training mode.
+        training: False: evaluation for all.
+    """
+    other = [(module, module.training) for module, mode in modes if module.training != (mode and training)]
+    for module, found in other:
+        module.training = not found
+    try:
+        yield
+    finally:
+        for module, found in other:
+            module.training = found

@@ -36,6 +36,21 @@ def labels_of(y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     return torch.where(known, ids, 0), known
 
 
+def answers_of(student: Student, x: Tensor, classes: int) -> Tensor:
+    """Return the student's answers (N, C) of the pass that it studies from.
+
+    Raises:
+        ShapeError: if they are of other classes than a teacher was made for.
+    """
+    logits = student.logits(x)
+    if logits.shape != (len(x), classes):
+        raise ShapeError(
+            f"this teacher was made for {classes} classes, but the student's answers are {tuple(logits.shape)}: make "
+            f"another, with classes={logits.shape[-1]}."
+        )
+    return logits
+
+
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """``clip(z_y - max_{c != y} z_c, -10, 10) / 5``: how clearly the student sides with the label.
 

@@ -130,6 +130,19 @@ class LookAhead(nn.Module):
         """Whether the last :meth:`learn` changed the parameters before this very step of the student."""
         return self._updated_at == student.step
 
+    def revised(self, teach: Teach, lesson: Lesson, student: Student) -> Lesson:
+        """Return the lesson as it is, or taught again without a graph if the parameters have just changed.
+
+        Args:
+            teach: as for :meth:`learn`.
+            lesson: whose notes hold its ``batch``.
+            student: who is about to study it.
+        """
+        if not self.has_updated(student):
+            return lesson
+        with torch.no_grad():
+            return teach(lesson.notes["batch"], student)
+
     def learn(
         self,
         params: Mapping[str, Tensor],

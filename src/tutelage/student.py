@@ -10,7 +10,7 @@ import torch.distributed
 from torch import Tensor, nn
 
 from .errors import CheckpointError, ConfigError, NotDifferentiable, ShapeError, unknown
-from .functional import FunctionalNet
+from .functional import FunctionalNet, in_mode
 from .lesson import Lesson, Loss
 from .randomness import counter, seeded, stream
 from .rules import Gradients, Params, Rule, RuleState, Scalar
@@ -561,19 +561,15 @@ class Student:
         ]
         if self.last_linear is not None:
             hooks.append(self.last_linear.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])))
-        # as they were given: eval() on the user's module changes nothing here
-        other = [(module, module.training) for module, mode in self._modes if module.training != (mode and training)]
-        for module, found in other:
-            module.training = not found
         try:
             key = counter(self._key, self._state.step)
-            with seeded(key, x.device) if self._draws else contextlib.nullcontext():
+            draws = seeded(key, x.device) if self._draws else contextlib.nullcontext()
+            # as they were given: eval() on the user's module changes nothing here
+            with in_mode(self._modes, training), draws:
                 logits, after = self._call({**self._params, **self._frozen, **buffers}, x)
         finally:
             for hook in hooks:
                 hook.remove()
-            for module, found in other:
-                module.training = found
         if not isinstance(logits, Tensor) or logits.ndim < 2 or logits.shape[0] != x.shape[0]:
             given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ShapeError(f"the network returned {given}, but needs logits of shape ({x.shape[0]}, classes).")

@@ -3,14 +3,12 @@
 import copy
 import warnings
 from collections.abc import Sequence
-from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .errors import ShapeError
-from .functional import FunctionalNet
+from .functional import FunctionalNet, in_mode
 from .optimiser import Optimiser
 from .randomness import seeded
 from .rules import Rule
@@ -69,24 +67,13 @@ class TaughtNet(nn.Module):
     def _answer(self, x: Tensor, key: int, *, training: bool) -> tuple[Tensor, dict[str, Tensor]]:
         tensors: dict[str, Tensor] = dict(self.net.named_parameters())
         tensors |= {n: b.clone() for n, b in self.net.named_buffers()}
-        with self._as(training), seeded(key, x.device):
+        # as they were given: train() on the teacher changes nothing here
+        with in_mode(self._modes, training), seeded(key, x.device):
             logits, buffers = self._call(tensors, x)
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
             given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ShapeError(f"the teacher's network returned {given}, but needs logits of shape ({len(x)}, classes).")
         return logits, buffers
-
-    @contextmanager
-    def _as(self, training: bool) -> Any:
-        """As the modules were given, or all in evaluation; ``train()`` on the teacher changes nothing here."""
-        other = [(module, module.training) for module, mode in self._modes if module.training != (mode and training)]
-        for module, found in other:
-            module.training = not found
-        try:
-            yield
-        finally:
-            for module, found in other:
-                module.training = found
 
 
 def check_answers(teacher: Tensor, student: Tensor) -> None:

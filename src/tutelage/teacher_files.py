@@ -1,18 +1,15 @@
 """Teacher files: what a teacher learned, in one safetensors file with a JSON text in its header, without pickle."""
 
-import json
 import os
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from . import __version__
-from .data.records.atomic import AtomicWriter
+from .data.records.headed import read_headed, write_headed
 from .errors import ConfigError, DataError, unknown
 from .teacher import Teacher
 from .teachers import DeepInteractions, DynamicLoss, KeepMask, MetaWeightNet
@@ -29,8 +26,6 @@ KINDS: Mapping[str, type[Keepable]] = {
     "dynamic-loss": DynamicLoss,
 }
 """Teachers that can be kept, by their name in a file; ``arguments`` of each is what it was made with, plain JSON."""
-
-_KEY = "tutelage teacher"
 
 
 def save_teacher(teacher: Keepable, path: str | os.PathLike[str], origin: Mapping[str, Any]) -> None:
@@ -54,19 +49,8 @@ def save_teacher(teacher: Keepable, path: str | os.PathLike[str], origin: Mappin
         raise ConfigError(
             f"a {type(teacher).__name__} cannot be kept in a file, only {known}; keep its state_dict instead."
         )
-    facts = {
-        "format": FORMAT,
-        "teacher": kind,
-        "arguments": teacher.arguments,
-        "origin": {**origin, "tutelage": __version__},
-    }
-    try:
-        # one entry: safetensors writes several in an order that changes from process to process
-        header = {_KEY: json.dumps(facts, sort_keys=True, allow_nan=False)}
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"the origin of a teacher must be plain JSON: {error}.") from None
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _learned(teacher).items()}
-    AtomicWriter(path, save(tensors, header)).close()
+    facts = {"teacher": kind, "arguments": teacher.arguments, "origin": {**origin, "tutelage": __version__}}
+    write_headed(Path(path), "teacher", FORMAT, facts, _learned(teacher))
 
 
 def load_teacher(path: str | os.PathLike[str], **changes: Any) -> Keepable:
@@ -85,7 +69,7 @@ def load_teacher(path: str | os.PathLike[str], **changes: Any) -> Keepable:
         DataError: if there is no such file, it is no teacher file, cut, damaged, or of another version.
     """
     path = Path(path)
-    facts, tensors = _read(path)
+    facts, tensors = read_headed(path, "teacher", FORMAT)
     try:
         teacher = _made(facts["teacher"], facts["arguments"])
         wrong = _misfit(teacher, tensors)
@@ -110,34 +94,13 @@ def teacher_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         DataError: as :func:`load_teacher`.
     """
-    facts, _ = _read(Path(path))
+    facts, _ = read_headed(Path(path), "teacher", FORMAT)
     return {name: facts.get(name) for name in ("teacher", "arguments", "origin")}
 
 
 def _learned(teacher: Teacher) -> dict[str, Tensor]:
     """The parameters of a teacher and the buffers that are its own, not those of its parts."""
     return dict(chain(teacher.named_parameters(), teacher.named_buffers(recurse=False)))
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not path.is_file():
-        raise DataError(f"{path} does not exist; a teacher file is made by save_teacher.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path} is no teacher file, or cut: {error}.") from None
-    if _KEY not in header:
-        raise DataError(f"{path} is no teacher file; it is safetensors, but was not written by save_teacher.")
-    try:
-        facts: dict[str, Any] = json.loads(header[_KEY])
-        version = facts["format"]
-    except (KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{path} is damaged: {error!r}.") from None
-    if version != FORMAT:
-        raise DataError(f"{path} has teacher format {version}, but this version reads {FORMAT}.")
-    return facts, tensors
 
 
 def _made(kind: str, arguments: Mapping[str, Any]) -> Keepable:

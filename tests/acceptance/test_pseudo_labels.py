@@ -47,11 +47,8 @@ def test_two_moons_are_solved_by_consistency_with_or_without_the_meta_gradient(f
 
 @pytest.mark.skipif(FULL, reason="the full form is below")
 def test_twenty_digits(folder):
-    """B, the quick form: the first half of the seeds below. Measured +.045 and +.106.
-
-    On seeds 0 to 7, which tell less of it, the first difference was +.002 with a standard error of .012: a tie.
-    """
-    result = run(pseudo_labels, folder / "b", seeds=8, first_seed=20, teachers="supervised,distil,mpl-soft")
+    """B, the quick form, seeds 0 to 7. Measured +.002 with a standard error of .012: a tie."""
+    result = run(pseudo_labels, folder / "b", seeds=8, first_seed=0, teachers="supervised,distil,mpl-soft")
     assert difference(result, "mpl-soft", "distil") >= 0.0
     assert difference(result, "mpl-soft", "supervised") >= 0.04
 

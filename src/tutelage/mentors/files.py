@@ -1,16 +1,13 @@
 """Mentor files: one safetensors file with a JSON text in its header, without pickle."""
 
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from ..data.records.atomic import AtomicWriter
+from ..data.records.headed import read_headed, write_headed
 from ..errors import ConfigError, DataError, unknown
 from .mentor import Mentor, Settings
 from .network import MentorNetwork
@@ -20,8 +17,6 @@ FORMAT = 1
 
 SHIPPED = ("self_paced", "spcl_linear", "hard", "focal", "predefined")
 """Curricula of :mod:`tutelage.curricula` whose fitted mentors come with the package."""
-
-_KEY = "tutelage mentor"
 
 
 def save_mentor(mentor: Mentor, path: str | os.PathLike[str]) -> None:
@@ -33,20 +28,13 @@ def save_mentor(mentor: Mentor, path: str | os.PathLike[str]) -> None:
     """
     network = mentor.network
     facts = {
-        "format": FORMAT,
         "form": network.form,
         "time": network.time,
         "bias_in_matrix": network.bias_in_matrix,
         "held": mentor.held,
         "settings": asdict(mentor.settings),
     }
-    try:
-        # one entry: safetensors writes several in an order that changes from process to process
-        header = {_KEY: json.dumps(facts, sort_keys=True, allow_nan=False)}
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"the origin of a mentor must be plain JSON: {error}.") from None
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    AtomicWriter(path, save(tensors, header)).close()
+    write_headed(Path(path), "mentor", FORMAT, facts, network.state_dict())
 
 
 def load_mentor(path: str | os.PathLike[str]) -> Mentor:
@@ -56,25 +44,14 @@ def load_mentor(path: str | os.PathLike[str]) -> Mentor:
         DataError: if there is no such file, it is no mentor file, cut, or of another version.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path} does not exist; a mentor file is made by save_mentor.")
+    facts, tensors = read_headed(path, "mentor", FORMAT)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path} is no mentor file, or cut: {error}.") from None
-    if _KEY not in header:
-        raise DataError(f"{path} is no mentor file; it is safetensors, but was not written by save_mentor.")
-    try:
-        return _restored(path, json.loads(header[_KEY]), tensors)
+        return _restored(path, facts, tensors)
     except (KeyError, ValueError, TypeError, ConfigError) as error:
         raise DataError(f"{path} is damaged: {error!r}.") from None
 
 
 def _restored(path: Path, facts: dict[str, Any], tensors: dict[str, Tensor]) -> Mentor:
-    if facts["format"] != FORMAT:
-        raise DataError(f"{path} has mentor format {facts['format']}, but this version reads {FORMAT}.")
     network = MentorNetwork(facts["form"], facts["time"], seed=0, bias_in_matrix=facts["bias_in_matrix"])
     needed = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     if more := sorted(tensors.keys() - needed):

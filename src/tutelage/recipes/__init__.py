@@ -15,4 +15,4 @@ RECIPES: Mapping[str, ModuleType] = {
     "pseudo-labels": pseudo_labels,
     "two-moons": two_moons,
 }
-"""Recipes by name; each module has ``Config``, ``run`` and ``resume``."""
+"""Recipes by name; each module has ``HELP``, ``Config``, ``run`` and ``resume``."""

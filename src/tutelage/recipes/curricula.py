@@ -20,6 +20,8 @@ from .trajectory import Trajectory, Watcher
 from .weighing import ARMS as ARMS
 from .weighing import trajectories
 
+HELP = "A student on badly labelled data, with and without teachers that weigh its examples."
+
 
 @dataclass(frozen=True)
 class Config(Options):

@@ -94,6 +94,9 @@ SCHEDULES: Mapping[str, Schedule] = {
 """How the students of Meta-Weight-Net's tables were trained, on 49,000 images of 32x32, with crop and flip."""
 
 
+HELP = "Teachers that learn from validation rows, with and without a look inside the student."
+
+
 @dataclass(frozen=True)
 class Config(Options):
     """Options of the recipe; None means: chosen to fit the data or the method."""

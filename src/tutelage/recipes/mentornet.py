@@ -57,6 +57,9 @@ _POOLED = 0.9
 """The percentile that the published code takes over all losses of a dump."""
 
 
+HELP = "A curriculum that a mentor has learned, beside written ones and the honest rows."
+
+
 @dataclass(frozen=True)
 class Config(Options):
     """Options of the recipe; None means: chosen to fit the data or the method."""

@@ -32,6 +32,9 @@ EDGE = 2.6
 """The grid reaches from minus this to this, in standard deviations."""
 
 
+HELP = "Pseudo labels on two moons with six labels, with pictures of every arm's boundary over training."
+
+
 @dataclass(frozen=True)
 class Config(Options):
     """Options of the recipe; None means: chosen by the profile, or for the number of steps."""

@@ -27,6 +27,8 @@ from .running import Plan, Recipe
 from .setting import Setting
 from .views import Noise, Pictures, Views
 
+HELP = "Few labels, many examples without: what pseudo labels, consistency and the meta-gradient are worth."
+
 
 @dataclass(frozen=True)
 class Config(Options):

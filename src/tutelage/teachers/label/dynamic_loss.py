@@ -7,8 +7,8 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from ...errors import ConfigError, ShapeError
-from ...interactions import labels_of
+from ...errors import ConfigError
+from ...interactions import answers_of, labels_of
 from ...lesson import Batch, Lesson, Loss
 from ...look_ahead import LookAhead
 from ...losses import cross_entropy
@@ -172,12 +172,7 @@ class DynamicLoss(Teacher):
 
     def teach(self, batch: Batch, student: Student) -> Lesson:
         """Return the batch with the learned loss, differentiable in the teacher."""
-        logits = student.logits(batch.x)
-        if logits.shape != (len(batch), self.classes):
-            raise ShapeError(
-                f"this teacher was made for {self.classes} classes, but the student's answers are "
-                f"{tuple(logits.shape)}: make another, with classes={logits.shape[-1]}."
-            )
+        answers_of(student, batch.x, self.classes)
         labels, known = labels_of(batch.y, self.classes)
         loss = student.losses(batch.x, labels, cross_entropy).detach()
         notes = {"loss": loss, "mean_loss": (loss * known).sum() / known.sum().clamp_min(1)}

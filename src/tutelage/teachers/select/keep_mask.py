@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...errors import ConfigError, ShapeError, unknown
-from ...interactions import labels_of, margin
+from ...errors import ConfigError, unknown
+from ...interactions import answers_of, labels_of, margin
 from ...lesson import Batch, Lesson
 from ...losses import cross_entropy
 from ...optimiser import Optimiser
@@ -195,12 +195,7 @@ class KeepMask(Teacher):
     @torch.no_grad()
     def teach(self, batch: Batch, student: Student) -> Lesson:
         """Return the batch with its given labels, kept examples weighted; the notes say state, score (p) and kept."""
-        logits = student.logits(batch.x)
-        if logits.shape != (len(batch), self.classes):
-            raise ShapeError(
-                f"this teacher was made for {self.classes} classes, but the student's answers are "
-                f"{tuple(logits.shape)}: make another, with classes={logits.shape[-1]}."
-            )
+        logits = answers_of(student, batch.x, self.classes)
         labels, known = labels_of(batch.y, self.classes)
         loss = student.losses(batch.x, labels, cross_entropy).detach()
         state = self._state(batch, logits.detach(), labels, loss)

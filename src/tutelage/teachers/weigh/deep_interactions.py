@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ConfigError, ShapeError
-from ...interactions import Normalise, effective_share, features_of, labels_of, margin, surface, weights_of
+from ...interactions import Normalise, answers_of, effective_share, features_of, labels_of, margin, surface, weights_of
 from ...lesson import Batch, Lesson, Loss
 from ...look_ahead import LookAhead
 from ...losses import cross_entropy
@@ -155,7 +155,7 @@ class DeepInteractions(Teacher):
         """Return the batch with its given labels, weighted; differentiable in the scorer and the student."""
         labels, known = self._labels(batch)
         losses = student.losses(batch.x, labels, self.loss)
-        margins = None if self.regression else margin(self._answers(batch, student), labels)
+        margins = None if self.regression else margin(answers_of(student, batch.x, self.classes), labels)
         readings = surface(losses, batch.progress, margins)
         inside = None if self.form == "surface" else self._inside(batch, student)
         dtype = next(self.scorer.parameters()).dtype
@@ -176,10 +176,7 @@ class DeepInteractions(Teacher):
 
     def revise(self, lesson: Lesson, student: Student) -> Lesson:
         """Teach again, without a graph, if the parameters have just changed."""
-        if not self.look_ahead.has_updated(student):
-            return lesson
-        with torch.no_grad():
-            return self.teach(lesson.notes["batch"], student)
+        return self.look_ahead.revised(self.teach, lesson, student)
 
     def freeze(self) -> None:
         """Learn no more; warns, because what was learned on one student seldom holds for another."""
@@ -202,15 +199,6 @@ class DeepInteractions(Teacher):
         if batch.y[:1].numel() != self.classes:
             raise ShapeError(f"labels are {tuple(batch.y.shape)}, but this teacher was made for {self.classes} a row.")
         return batch.y, torch.ones(len(batch), dtype=torch.bool, device=batch.x.device)
-
-    def _answers(self, batch: Batch, student: Student) -> Tensor:
-        logits = student.logits(batch.x)
-        if logits.shape != (len(batch), self.classes):
-            raise ShapeError(
-                f"this teacher was made for {self.classes} classes, but the student's answers are "
-                f"{tuple(logits.shape)}: make another, with classes={logits.shape[-1]}."
-            )
-        return logits
 
     def _inside(self, batch: Batch, student: Student) -> Tensor:
         inside = features_of(student, batch.x, self.layers)

@@ -98,10 +98,7 @@ class MetaWeightNet(Teacher):
 
     def revise(self, lesson: Lesson, student: Student) -> Lesson:
         """Teach again, without a graph, if the parameters have just changed."""
-        if not self.look_ahead.has_updated(student):
-            return lesson
-        with torch.no_grad():
-            return self.teach(lesson.notes["batch"], student)
+        return self.look_ahead.revised(self.teach, lesson, student)
 
     def freeze(self) -> None:
         """Learn no more; warns, because what was learned on one student seldom holds for another."""
