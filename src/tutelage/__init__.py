@@ -10,6 +10,7 @@ A teacher weighs, labels, selects or synthesises what a student learns from. A s
 __version__ = "0.1.0"
 
 from .errors import TutelageError as TutelageError
+from .frozen import Frozen as Frozen
 from .lesson import Batch as Batch
 from .lesson import Lesson as Lesson
 from .rules import SGD as SGD

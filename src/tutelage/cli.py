@@ -18,7 +18,7 @@ from .allocator import keep_freed_memory
 from .cli_mentor import mentor_app
 from .display import Bars, catalogue_table, conclusions, console, described, result_table, silent_masks
 from .errors import CheckpointError, ConfigError, TutelageError, unknown
-from .recipes import RECIPES, curricula, deep_interactions, mentornet, pseudo_labels
+from .recipes import RECIPES, curricula, data_distillation, deep_interactions, distillation, mentornet, pseudo_labels
 from .runs import RunFolder
 from .teachers import CATALOGUE
 
@@ -116,6 +116,8 @@ def list_all() -> None:
     arms = {**deep_interactions.ARMS, **mentornet.ARMS}
     others = {name: (text, "") for name, (_, text) in arms.items() if name not in CATALOGUE}
     others |= {name: (arm.about, "") for name, arm in pseudo_labels.ARMS.items() if name not in others}
+    others |= {name: (text, "") for name, text in distillation.ABOUT.items() if name not in others}
+    others |= {name: (arm.about, "") for name, arm in data_distillation.ARMS.items() if name not in others}
     _out.print(catalogue_table("Further arms of the recipes", others))
     _out.print(catalogue_table("Recipes", {name: described(module) for name, module in RECIPES.items()}))
 
@@ -146,7 +148,7 @@ def _show(result: dict[str, Any], folder: Path) -> None:
         _out.print(line, soft_wrap=True)
     for line in silent_masks(result):
         _out.print(line, style="yellow", soft_wrap=True, highlight=False)
-    if result["config"].get("export"):
+    if result["config"].get("export") and "noise" in result:
         written = export_suspects(folder, Path(result["config"]["export"]))
         _out.print(f"suspects: {written}", soft_wrap=True)
     _out.print(f"result: {folder / 'result.json'}", soft_wrap=True)

@@ -77,16 +77,22 @@ def _mean(summary: Mapping[str, Any] | None) -> str:
 
 
 def _difference(comparison: Mapping[str, Any] | None) -> str:
-    """A paired difference in percentage points; grey with "=" if its interval contains 0: a tie."""
+    """A paired difference in percentage points: coloured where shown, else grey with a sign of what it is."""
     if comparison is None:
         return ""
     mean, width = 100 * comparison["mean_difference"], comparison["ci95"]
     if width is None:
         return f"{mean:+.1f}"
     text = f"{mean:+.1f} ±{100 * width:.1f}"
-    if abs(mean) <= 100 * width:
-        return f"[dim]{text}=[/dim]"
-    return f"[green]{text}[/green] " if mean > 0 else f"[red]{text}[/red] "
+    verdict = comparison.get("verdict") or ("tie" if abs(mean) <= 100 * width else "better" if mean > 0 else "worse")
+    match verdict:
+        case "better":
+            return f"[green]{text}[/green] "
+        case "worse":
+            return f"[red]{text}[/red] "
+        case "numbers only":
+            return f"{text} "
+    return f"[dim]{text}{'?' if verdict == 'not shown' else '='}[/dim]"
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,8 @@ def result_table(result: Mapping[str, Any]) -> ResultTable:
 
     Of a run over several rates or kinds of label noise: a row an arm, a column for each.
     """
+    if "stages" in result:
+        return _by_stage(result)
     if "noise" not in result and "levels" not in result:
         return _by_label(result)
     return _by_noise(result) if "levels" in result else _by_arm(result)
@@ -202,6 +210,25 @@ def _by_label(result: Mapping[str, Any]) -> ResultTable:
         f"{data['test_rows']:,} test rows, {seeds} seed{'s' if seeds > 1 else ''}"
     )
     return ResultTable(title, "test accuracy in %, ± 95 % interval; paired differences, = where a tie", columns)
+
+
+def _by_stage(result: Mapping[str, Any]) -> ResultTable:
+    """Staged training: accuracy of each arm, with paired differences, and how it follows its teacher."""
+    data, order, seeds = result["data"], result["order"], len(result["seeds"])
+    arms = [result["arms"][name] for name in order]
+    comparisons = {(c["a"], c["b"]): c for c in result["comparisons"]}
+    columns = [("arm", order), ("accuracy", [_percent(arm["accuracy"]) for arm in arms])]
+    for base in dict.fromkeys(c["b"] for c in result["comparisons"]):
+        columns.append(("− " + base, [_difference(comparisons.get((name, base))) for name in order]))
+    caption = "test accuracy in %, ± 95 % interval; paired differences, = equivalent, ? not shown"
+    if any("agreement" in arm for arm in arms):
+        caption += "; agrees: with its teacher, on the rows that it studied"
+        columns.append(("agrees", [_mean(arm.get("agreement")) for arm in arms]))
+    rows = f"{data['train_rows']:,} training rows"
+    if studied := result.get("distillation", {}).get("student_rows"):
+        rows += f", {studied:,} of them for students"
+    title = f"{escape(data['name'])}: {rows}, {data['test_rows']:,} test rows, {seeds} seed{'s' if seeds > 1 else ''}"
+    return ResultTable(title, caption, columns)
 
 
 def silent_masks(result: Mapping[str, Any]) -> list[str]:

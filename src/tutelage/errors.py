@@ -16,6 +16,10 @@ class DataError(TutelageError):
     """A data set, a label, a file or a split is not usable."""
 
 
+class StaleTarget(DataError):
+    """A stored answer belongs to another input than the one that it is asked for."""
+
+
 class ConfigError(TutelageError):
     """An option, a name or a combination of them is not valid."""
 

@@ -1,7 +1,7 @@
 """How good a student is, whether a teacher's weights find wrong labels, and statistics over paired seeds."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Literal, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +74,9 @@ def auc(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float | None:
     return float((ranks[kind].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 
+Verdict: TypeAlias = Literal["better", "worse", "tie", "one seed"]
+
+
 class Summary(TypedDict):
     """A metric over seeds: mean, standard deviation (n - 1), half width of the 95 % interval, and the values."""
 
@@ -142,3 +145,13 @@ def paired(a: str, b: str, metric: str, first: Sequence[float], second: Sequence
         ties=int((difference == 0).sum()),
         losses=int((difference < 0).sum()),
     )
+
+
+def verdict(comparison: Comparison) -> Verdict:
+    """Return what a paired difference shows, larger being better: a tie if its 95 % interval contains 0."""
+    half, difference = comparison["ci95"], comparison["mean_difference"]
+    if half is None:
+        return "one seed"
+    if abs(difference) <= half:
+        return "tie"
+    return "better" if difference > 0 else "worse"

@@ -3,14 +3,15 @@
 Inner dimensions, as in (N, T, C) for sequences, are averaged: every row gives one number.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .divergences import kl
 from .errors import ShapeError
 
 
-def _per_row(values: Tensor) -> Tensor:
+def per_row(values: Tensor) -> Tensor:
+    """Return the mean over all but the first dimension, (N,)."""
     return values if values.ndim == 1 else values.flatten(1).mean(1)
 
 
@@ -40,7 +41,7 @@ def cross_entropy(logits: Tensor, target: Tensor, *, label_smoothing: float = 0.
     classes_second = logits if logits.ndim == 2 else logits.movedim(-1, 1)
     if target.is_floating_point() and target.ndim > 2:
         target = target.movedim(-1, 1)
-    return _per_row(F.cross_entropy(classes_second, target, reduction="none", label_smoothing=label_smoothing))
+    return per_row(F.cross_entropy(classes_second, target, reduction="none", label_smoothing=label_smoothing))
 
 
 def squared_error(logits: Tensor, target: Tensor) -> Tensor:
@@ -55,7 +56,7 @@ def squared_error(logits: Tensor, target: Tensor) -> Tensor:
     """
     if target.shape != logits.shape:
         raise ShapeError(f"squared_error: target has shape {tuple(target.shape)}, but needs {tuple(logits.shape)}.")
-    return _per_row(0.5 * (logits - target).square().sum(-1))
+    return per_row(0.5 * (logits - target).square().sum(-1))
 
 
 def large_margin(logits: Tensor, target: Tensor, *, margin: float = 1.0) -> Tensor:
@@ -72,7 +73,7 @@ def large_margin(logits: Tensor, target: Tensor, *, margin: float = 1.0) -> Tens
     """
     chosen = logits.gather(-1, target.unsqueeze(-1)).squeeze(-1)
     others = logits.scatter(-1, target.unsqueeze(-1), float("-inf")).amax(-1)
-    return _per_row((margin + others - chosen).clamp_min(0.0))
+    return per_row((margin + others - chosen).clamp_min(0.0))
 
 
 def distillation(logits: Tensor, target: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -84,14 +85,12 @@ def distillation(logits: Tensor, target: Tensor, *, temperature: float = 1.0) ->
         temperature: T > 0. The factor T^2 keeps the gradient's size as T grows.
 
     Returns:
-        (N,), >= 0. Source: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015,
-        section 2 (there without the constant entropy of the teacher).
+        (N,), >= 0 but for rounding. Source: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network",
+        2015, section 2 (there without the constant entropy of the teacher).
     """
     if target.shape != logits.shape:
         raise ShapeError(
             f"distillation: target has shape {tuple(target.shape)}, but needs {tuple(logits.shape)}: "
             "the teacher's logits for the same classes."
         )
-    soft = torch.log_softmax(target / temperature, -1)
-    divergence = (soft.exp() * (soft - torch.log_softmax(logits / temperature, -1))).sum(-1)
-    return _per_row(divergence.clamp_min(0.0) * temperature**2)
+    return per_row(temperature**2 * kl(logits, target, temperature))

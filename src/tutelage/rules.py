@@ -8,19 +8,22 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
+from .decay import Decay as Decay
+from .decay import Scalar as Scalar
 from .errors import ConfigError
 from .schedules import check_rate
 
 Params: TypeAlias = dict[str, Tensor]
 Gradients: TypeAlias = Mapping[str, Tensor | None]
-Scalar: TypeAlias = float | Tensor
 Rate: TypeAlias = Scalar | Callable[[int], Scalar]
-"""A learning rate: a number, a 0-dim tensor, a 1-dim tensor with one value a step, or a schedule."""
+"""A learning rate: a number, a 0-dim tensor, a 1-dim tensor with one value a step, or a schedule. A momentum too."""
+Beta: TypeAlias = float | Callable[[int], float]
+"""Decay rate of a moment: a number, or a schedule such as ``OneCycle(...).momentum``."""
 
 
 class RuleState(NamedTuple):
@@ -35,46 +38,6 @@ class RuleState(NamedTuple):
     step: int
     slots: Mapping[str, Mapping[str, Tensor]]
     skipped: Mapping[str, int] = {}
-
-
-@dataclass(frozen=True)
-class Decay:
-    """Weight decay: how strong, on which parameters, and whether the lesson scales it.
-
-    Attributes:
-        amount: coefficient of ``1/2 ||w||^2``, >= 0.
-        on: ``"all"`` parameters as in ``torch.optim``, or only ``"weights"``: those with two or more dimensions,
-            hence neither biases nor the parameters of normalisation layers.
-        scaled: multiply the coefficient by the mean weight of the lesson, so that a lesson that counts for half
-            decays by half (MentorNet's weighted loss); stays differentiable in the weights.
-    """
-
-    amount: Scalar = 0.0
-    on: Literal["all", "weights"] = "all"
-    scaled: bool = False
-
-    def __post_init__(self) -> None:
-        if isinstance(self.amount, (int, float)) and not (math.isfinite(self.amount) and self.amount >= 0):
-            raise ConfigError(f"weight decay is {self.amount}; it must be finite and at least 0.")
-
-    def coefficients(
-        self, params: Mapping[str, Tensor], mean_weight: Scalar = 1.0, *, stacked: bool = False
-    ) -> dict[str, Scalar]:
-        """Return the coefficient of each decayed parameter; the others are left out.
-
-        Args:
-            params: the parameters, each with a leading axis of students if ``stacked``.
-            mean_weight: mean of the lesson's weights, a scalar, or (S,) if ``stacked``; used if ``scaled``.
-            stacked: whether the parameters of S students are stacked along a leading axis.
-        """
-        if isinstance(self.amount, (int, float)) and self.amount == 0:
-            return {}
-        chosen = {n: p for n, p in params.items() if self.on == "all" or p.ndim - stacked >= 2}
-        if not self.scaled:
-            return dict.fromkeys(chosen, self.amount)
-        if stacked and isinstance(mean_weight, Tensor):
-            return {n: self.amount * mean_weight.view(-1, *[1] * (p.ndim - 1)) for n, p in chosen.items()}
-        return dict.fromkeys(chosen, self.amount * mean_weight)
 
 
 class Rule(ABC):
@@ -127,10 +90,26 @@ def _check(lr: Rate) -> None:
         check_rate(lr)
 
 
-def _check_adam(lr: Rate, betas: tuple[float, float], eps: float) -> None:
-    _check(lr)
-    if not all(0 <= beta < 1 for beta in betas):
+def _check_momentum(momentum: Rate) -> None:
+    if isinstance(momentum, (int, float)) and not 0 <= momentum < 1:
+        raise ConfigError(f"momentum is {momentum}; it must be in [0, 1).")
+
+
+def _check_betas(betas: tuple[Beta, Beta]) -> None:
+    if not all(callable(beta) or 0 <= beta < 1 for beta in betas):
         raise ConfigError(f"betas are {betas}; each must be in [0, 1).")
+
+
+def _betas(betas: tuple[Beta, Beta], step: int) -> tuple[float, float]:
+    first, second = (beta(step) if callable(beta) else beta for beta in betas)
+    if callable(betas[0]) or callable(betas[1]):
+        _check_betas((first, second))
+    return first, second
+
+
+def _check_adam(lr: Rate, betas: tuple[Beta, Beta], eps: float) -> None:
+    _check(lr)
+    _check_betas(betas)
     if not eps > 0:
         raise ConfigError(f"eps is {eps}; it must be above 0.")
 
@@ -159,28 +138,27 @@ class SGD(Rule):
 
     Attributes:
         lr: learning rate, a number, tensor or schedule.
-        momentum: in [0, 1), or a tensor.
+        momentum: in [0, 1), a tensor, or a schedule such as ``OneCycle(...).momentum``.
         dampening: in [0, 1].
         weight_decay: coefficient, or a :class:`Decay`.
         nesterov: needs momentum and no dampening.
     """
 
     lr: Rate
-    momentum: Scalar = 0.0
+    momentum: Rate = 0.0
     dampening: float = 0.0
     weight_decay: float | Tensor | Decay = 0.0
     nesterov: bool = False
 
     def __post_init__(self) -> None:
         _check(self.lr)
-        if isinstance(self.momentum, (int, float)) and not 0 <= self.momentum < 1:
-            raise ConfigError(f"momentum is {self.momentum}; it must be in [0, 1).")
+        _check_momentum(self.momentum)
         if self.nesterov and (not self._has_momentum or self.dampening != 0):
             raise ConfigError("SGD: nesterov=True needs momentum > 0 and dampening 0.")
 
     @property
     def _has_momentum(self) -> bool:
-        return isinstance(self.momentum, Tensor) or self.momentum != 0
+        return not isinstance(self.momentum, (int, float)) or self.momentum != 0
 
     @property
     def decay(self) -> Decay:
@@ -190,6 +168,16 @@ class SGD(Rule):
     def rate(self, step: int) -> Scalar:
         """Return the learning rate of a step, counted from 0."""
         return _rate(self.lr, step)
+
+    def momentum_at(self, step: int) -> Scalar:
+        """Return the momentum of a step, counted from 0.
+
+        Raises:
+            ConfigError: if a schedule leaves [0, 1).
+        """
+        momentum = _rate(self.momentum, step)
+        _check_momentum(momentum)
+        return momentum
 
     def init(self, params: Mapping[str, Tensor]) -> RuleState:
         """Return empty momentum buffers: a buffer starts as the first gradient."""
@@ -203,7 +191,8 @@ class SGD(Rule):
         decay: Mapping[str, Scalar] | None = None,
     ) -> tuple[Params, RuleState]:
         """Return the parameters and the state after one step."""
-        lr = self.rate(state.step)
+        lr, momentum = self.rate(state.step), self.momentum_at(state.step)
+        moving = isinstance(momentum, Tensor) or momentum != 0
         coefficients = self.decay.coefficients(params) if decay is None else decay
         new = dict(params)
         slots = {name: dict(slot) for name, slot in state.slots.items()}
@@ -212,11 +201,11 @@ class SGD(Rule):
             if gradient is None:
                 continue
             d = _plus_decay(gradient, p, coefficients.get(name))
-            if self._has_momentum:
+            if moving:
                 old = slots["momentum"].get(name)
-                v = d if old is None else (self.momentum * old).add_(d, alpha=1.0 - self.dampening)
+                v = d if old is None else (momentum * old).add_(d, alpha=1.0 - self.dampening)
                 slots["momentum"][name] = v
-                d = _minus(d, -self.momentum, v) if self.nesterov else v
+                d = _minus(d, -momentum, v) if self.nesterov else v
             new[name] = _minus(p, lr, d)
         return new, RuleState(state.step + 1, slots)
 
@@ -250,7 +239,7 @@ def _adam_step(
 ) -> tuple[Params, RuleState]:
     lr = rule.rate(state.step)
     coefficients = rule.decay.coefficients(params) if decay is None else decay
-    b1, b2 = rule.betas
+    b1, b2 = _betas(rule.betas, state.step)
     skipped = dict(state.skipped)
     new = dict(params)
     first, second = dict(state.slots["first"]), dict(state.slots["second"])
@@ -293,13 +282,13 @@ class Adam(Rule):
 
     Attributes:
         lr: learning rate, a number, tensor or schedule.
-        betas: decay rates of the two moments, each in [0, 1).
+        betas: decay rates of the two moments, each in [0, 1) or a schedule, such as ``OneCycle(...).momentum``.
         eps: > 0.
         weight_decay: coefficient, or a :class:`Decay`.
     """
 
     lr: Rate = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float | Tensor | Decay = 0.0
 
@@ -339,13 +328,13 @@ class AdamW(Rule):
 
     Attributes:
         lr: learning rate, a number, tensor or schedule.
-        betas: decay rates of the two moments, each in [0, 1).
+        betas: decay rates of the two moments, each in [0, 1) or a schedule, such as ``OneCycle(...).momentum``.
         eps: > 0.
         weight_decay: coefficient, or a :class:`Decay`.
     """
 
     lr: Rate = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float | Tensor | Decay = 1e-2
 

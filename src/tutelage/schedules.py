@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the step, counted from 0, for the ``lr`` of a rule."""
+"""Schedules: pure functions of the step, counted from 0, for the ``lr`` of a rule, and its momentum or first beta."""
 
 import math
 from collections.abc import Callable
@@ -117,3 +117,65 @@ class Wait:
     def __call__(self, step: int) -> float:
         """Return the rate of a step, counted from 0."""
         return 0.0 if step < self.steps else self.then(step - self.steps * self.shift)
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """One cycle: the rate rises in half a cosine, then falls in another; the momentum falls and rises against it.
+
+    With ``p = warmup * steps - 1`` the last step of the rise, the rate goes from ``lr / start_factor`` at step 0 to
+    ``lr`` at p and to ``lr / start_factor / final_factor`` at ``steps - 1``, where it stays. From a to b in n steps,
+    step t is at ``b + (a - b) (1 + cos(pi t / n)) / 2``. Equal to ``torch.optim.lr_scheduler.OneCycleLR`` with its
+    defaults; for a rule that follows both: ``AdamW(cycle, betas=(cycle.momentum, 0.999))``.
+
+    Source: Smith and Topin, "Super-convergence: very fast training of neural networks using large learning rates",
+    2018.
+
+    Attributes:
+        lr: the highest rate.
+        steps: in all, at least 1.
+        warmup: share of the steps in which the rate rises, in [0, 1].
+        start_factor: the first rate is so many times below the highest, > 0.
+        final_factor: the last rate is so many times below the first, > 0.
+        high: momentum at both ends, in [0, 1).
+        low: momentum at the peak of the rate, in [0, 1).
+    """
+
+    lr: float
+    steps: int
+    warmup: float = 0.3
+    start_factor: float = 25.0
+    final_factor: float = 1e4
+    high: float = 0.95
+    low: float = 0.85
+
+    def __post_init__(self) -> None:
+        check_rate(self.lr)
+        if self.steps < 1:
+            raise ConfigError(f"steps is {self.steps}; a cycle needs at least 1.")
+        if not 0 <= self.warmup <= 1:
+            raise ConfigError(f"warmup is {self.warmup}; it is the share of the steps that rise, in [0, 1].")
+        if not (self.start_factor > 0 and self.final_factor > 0):
+            raise ConfigError(f"the factors are {self.start_factor} and {self.final_factor}; both must be above 0.")
+        if not (0 <= self.high < 1 and 0 <= self.low < 1):
+            raise ConfigError(f"the momentum cycles between {self.high} and {self.low}; both must be in [0, 1).")
+
+    def __call__(self, step: int) -> float:
+        """Return the rate of a step, counted from 0."""
+        first = self.lr / self.start_factor
+        return self._at(step, first, self.lr, first / self.final_factor)
+
+    def momentum(self, step: int) -> float:
+        """Return the momentum, or first beta, of a step, counted from 0."""
+        return self._at(step, self.high, self.low, self.high)
+
+    def _at(self, step: int, first: float, middle: float, last: float) -> float:
+        peak, end = self.warmup * self.steps - 1, self.steps - 1
+        step = min(step, end)
+        if step <= peak:
+            return _half_cosine(first, middle, step / peak if peak else 1.0)
+        return _half_cosine(middle, last, (step - peak) / (end - peak))
+
+
+def _half_cosine(a: float, b: float, share: float) -> float:
+    return b + (a - b) / 2.0 * (math.cos(math.pi * share) + 1.0)

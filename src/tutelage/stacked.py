@@ -135,7 +135,15 @@ class StackedStudent:
 
         Returns:
             for each student ``loss``, ``losses`` and ``logits``, as :meth:`Student.study`.
+
+        Raises:
+            ConfigError: for a lesson whose loss looks at layers.
         """
+        if layers := {name for lesson in lessons for name in lesson.layers}:
+            raise ConfigError(
+                f"a lesson looks at {', '.join(sorted(layers))} of its student, which a stack does not show: "
+                "train these students one by one."
+            )
         with torch.enable_grad():
             logits = self._logits_of(lessons)
             losses = torch.stack([lesson.losses(logits[s]) for s, lesson in enumerate(lessons)])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .errors import CheckpointError, ConfigError, NotDifferentiable, ShapeError, unknown
 from .functional import FunctionalNet, in_mode
-from .lesson import Lesson, Loss
+from .lesson import Lesson, Loss, tensors_in
 from .randomness import counter, seeded, stream
 from .rules import Gradients, Params, Rule, RuleState, Scalar
 
@@ -80,11 +80,23 @@ class _Kept(NamedTuple):
 
 
 def _versions(lesson: Lesson) -> tuple[int, ...]:
-    return tuple(t._version for t in (lesson.x, lesson.target, lesson.weight) if isinstance(t, Tensor))
+    return tuple(t._version for t in (lesson.x, *tensors_in(lesson.target), lesson.weight))
 
 
 def _attached(target: Any) -> bool:
-    return isinstance(target, Tensor) and target.requires_grad
+    return any(t.requires_grad for t in tensors_in(target))
+
+
+def _outputs(forward: Forward, names: Sequence[str]) -> dict[str, Tensor]:
+    """The layers of a pass that somebody asked for."""
+    rows = len(forward.x)
+    for name in names:
+        output = forward.layers.get(name)
+        if not isinstance(output, Tensor) or output.ndim < 2 or len(output) != rows:
+            given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            what = f"its output is {given}" if name in forward.layers else "the forward pass does not reach it"
+            raise ShapeError(f"features: layer {name} needs an output of shape ({rows}, ...), but {what}.")
+    return {name: forward.layers[name] for name in names}
 
 
 def _no_derivative(lesson: Lesson) -> NotDifferentiable:
@@ -243,7 +255,7 @@ class Student:
                 name, if it has no ``nn.Linear`` that its pass reaches.
         """
         if layer is not None:
-            return self._layer(x, layer, training)
+            return self.layers(x, [layer], training=training)[layer]
         found = self._forward(x, training).features
         if found is None:
             raise ShapeError(
@@ -252,22 +264,18 @@ class Student:
             )
         return found
 
-    def _layer(self, x: Tensor, name: str, training: bool) -> Tensor:
-        if name not in self._layers:
-            known = [n for n, _ in self.architecture.named_modules() if n]
-            if name not in known:
-                raise ConfigError(unknown("layer of the network", name, known))
-            self._layers.append(name)
-        forward = self._forward(x, training)
-        if name not in forward.layers and training:  # made before anybody asked, or by a stack
-            self._last = self._losses = None
-            forward = self._forward(x, training)
-        output = forward.layers.get(name)
-        if not isinstance(output, Tensor) or output.ndim < 2 or len(output) != len(x):
-            given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            what = f"its output is {given}" if name in forward.layers else "the forward pass does not reach it"
-            raise ShapeError(f"features: layer {name} needs an output of shape ({len(x)}, ...), but {what}.")
-        return output
+    def layers(self, x: Tensor, names: Sequence[str], *, training: bool = True) -> dict[str, Tensor]:
+        """Return what several layers make of the inputs, by name, from the same pass as ``logits``.
+
+        Args:
+            x: inputs (N, ...).
+            names: of modules of the network, as :meth:`features` takes one.
+            training: see :meth:`logits`.
+
+        Raises:
+            ConfigError, ShapeError: as :meth:`features`.
+        """
+        return _outputs(self._forward(x, training, names), names)
 
     @torch.no_grad()
     def predict(self, x: Tensor, *, batch_size: int = 1024) -> Tensor:
@@ -486,7 +494,7 @@ class Student:
 
     def _descend(self, lesson: Lesson, create_graph: bool, retain_graph: bool) -> Descent:
         with torch.enable_grad():  # a member of a stack makes a pass of its own
-            forward = self._forward(lesson.x, training=True)
+            forward = self._forward(lesson.x, True, lesson.layers)
         try:
             return self._gradients(lesson, forward, create_graph, retain_graph)
         except RuntimeError as error:
@@ -506,26 +514,28 @@ class Student:
         kept = self._losses
         if kept is not None and kept[0] is forward and kept[1] is lesson.target and kept[2] is lesson.loss:
             return lesson.checked(kept[3])
-        return lesson.losses(forward.logits)
+        return lesson.losses(forward.logits, _outputs(forward, lesson.layers))
 
     def _gradients(self, lesson: Lesson, forward: Forward, create_graph: bool, retain_graph: bool) -> Descent:
-        outputs = forward.logits
+        outputs = [forward.logits, *_outputs(forward, lesson.layers).values()]
+        cut = create_graph or _attached(lesson.target)
         with torch.enable_grad():
             # a target or a loss made from these very answers is a constant here: the loss reads a copy of them
-            answers = outputs.view_as(outputs) if create_graph or _attached(lesson.target) else None
-            losses = self._losses_of(lesson, forward) if answers is None else lesson.losses(answers)
+            copies = [output.view_as(output) for output in outputs] if cut else []
+            layers = dict(zip(lesson.layers, copies[1:]))
+            losses = lesson.losses(copies[0], layers) if cut else self._losses_of(lesson, forward)
         if not losses.requires_grad:
             raise _no_derivative(lesson)
+        cotangents: list[Tensor] = [lesson.weight.to(losses.dtype) / len(lesson)]
         with torch.set_grad_enabled(create_graph):
-            cotangents = lesson.weight.to(losses.dtype) / len(lesson)
-            if answers is None:
-                outputs = losses
+            if not cut:
+                outputs = [losses]
             else:
-                (cotangents,) = torch.autograd.grad(
-                    losses, answers, cotangents, create_graph=create_graph, allow_unused=True
-                )
-                if cotangents is None:  # only the target has a graph
+                slopes = torch.autograd.grad(losses, copies, cotangents, create_graph=create_graph, allow_unused=True)
+                reached = [(o, slope) for o, slope in zip(outputs, slopes) if slope is not None]
+                if not reached:  # only the target has a graph
                     raise _no_derivative(lesson)
+                outputs, cotangents = [o for o, _ in reached], [slope for _, slope in reached]
             found = torch.autograd.grad(
                 outputs,
                 list(self._params.values()),
@@ -536,11 +546,15 @@ class Student:
             )
         return Descent(dict(zip(self._params, found)), losses, forward)
 
-    def _forward(self, x: Tensor, training: bool) -> Forward:
+    def _forward(self, x: Tensor, training: bool, names: Sequence[str] = ()) -> Forward:
+        if names:
+            self._watch(names)
         if not training:
             return self._run(x, training=False)
         last = self._last
-        if last is not None and last.x is x and last.intact and (last.own or not torch.is_grad_enabled()):
+        fits = last is not None and last.x is x and last.intact and (last.own or not torch.is_grad_enabled())
+        # a pass may have been made before anybody asked for a layer, or by a stack
+        if last is not None and fits and all(name in last.layers for name in names):
             return last
         with torch.enable_grad():
             found = self._run(x, training=True)
@@ -548,6 +562,15 @@ class Student:
         if not (x.requires_grad or torch.is_inference_mode_enabled() or torch.is_autocast_enabled(x.device.type)):
             self._last = found
         return found
+
+    def _watch(self, names: Sequence[str]) -> None:
+        """Have all later passes remember the outputs of these layers."""
+        for name in names:
+            if name not in self._layers:
+                known = [n for n, _ in self.architecture.named_modules() if n]
+                if name not in known:
+                    raise ConfigError(unknown("layer of the network", name, known))
+                self._layers.append(name)
 
     def _run(self, x: Tensor, *, training: bool) -> Forward:
         buffers = {n: b.clone() for n, b in self._buffers.items()}

@@ -96,7 +96,8 @@ def check_finite(student: Student) -> None:
             )
 
 
-def _guard(device: torch.device) -> FiniteGuard:
+def guard_on(device: torch.device) -> FiniteGuard:
+    """Return a guard that looks at every loss, or at 50 at a time where reading one waits for the device."""
     return FiniteGuard(every=1 if device.type == "cpu" else 50)
 
 
@@ -133,7 +134,7 @@ def train(
     """
     guard: FiniteGuard | None = None
     for batch, ahead in with_next(batches, teacher.ahead):
-        guard = guard or _guard(batch.x.device)
+        guard = guard or guard_on(batch.x.device)
         number, lr = student.step, student.lr
         batch = replace(batch, ahead=ahead) if ahead else batch
         lesson = teacher.teach(batch, student)
@@ -162,7 +163,7 @@ def train_stacked(
     """
     guard: FiniteGuard | None = None
     for batch, ahead in with_next(batches, max(teacher.ahead for teacher in teachers)):
-        guard = guard or _guard(batch[0].x.device)
+        guard = guard or guard_on(batch[0].x.device)
         number = students.step
         batch = [replace(b, ahead=tuple(each[s] for each in ahead)) for s, b in enumerate(batch)] if ahead else batch
         members = students.members(batch)

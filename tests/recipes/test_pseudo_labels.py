@@ -16,11 +16,11 @@ from tutelage.cli import main
 from tutelage.data import DataSet, Normalise, from_arrays
 from tutelage.errors import CheckpointError, ConfigError, DataError, NotFiniteError, ShapeError
 from tutelage.recipes import pseudo_labels
+from tutelage.recipes.draws import Draws
 from tutelage.recipes.pseudo_labels import ARMS, RECIPE, Config, run
 from tutelage.recipes.pseudo_labels.drawing import draw, roles
 from tutelage.recipes.pseudo_labels.options import DIGITS, MOONS, PUBLISHED
 from tutelage.recipes.pseudo_labels.phases import phases, rates
-from tutelage.recipes.pseudo_labels.setting import Draws
 from tutelage.recipes.pseudo_labels.trial import Trial
 from tutelage.recipes.pseudo_labels.views import Noise, Pictures
 from tutelage.runs import RunFolder

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..lesson import Mixed
 from .geometry import Crop
 from .mixing import Mixing
 from .transforms import Epoch, Stage, Transform
@@ -57,11 +58,16 @@ class Augmentation:
             x = op.apply(x, drawn, out=None if x is given else x)
         return x
 
-    def mix(self, x: Tensor, y: Tensor, seed: int, step: int) -> tuple[Tensor, Tensor]:
-        """Return x and y mixed as drawn for a global step; unchanged if there is no mixup or cutmix."""
+    def mix(
+        self, x: Tensor, y: Tensor, seed: int, step: int, index: Tensor, view: Tensor | None
+    ) -> tuple[Tensor, Tensor, Mixed | None]:
+        """Return x and y mixed as drawn for a global step, and which examples are in the rows; unchanged, and None, if
+        there is no mixup or cutmix.
+        """
         if self.mixing is None:
-            return x, y
-        return self.mixing.apply(x, y, self.mixing.draw(seed, step, len(x), x.device))
+            return x, y, None
+        params = self.mixing.draw(seed, step, len(x), x.device)
+        return *self.mixing.apply(x, y, params), self.mixing.record(x, params, index, view)
 
     def to(self, device: torch.device) -> "Augmentation":
         """Return the same augmentation with its constants on a device."""

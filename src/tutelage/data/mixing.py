@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ..errors import ConfigError
+from ..lesson import Mixed
 from ..randomness import counter, hashed_tensor, stream
 from .transforms import Stage, sides
 
@@ -41,6 +42,8 @@ class Mixing(ABC):
     """A transform that combines the rows of a batch and their targets."""
 
     stage: ClassVar[Stage] = Stage.MIX
+    linear: ClassVar[bool] = False
+    """Whether a mixed row is a weighted mean of two."""
 
     @abstractmethod
     def draw(self, seed: int, step: int, size: int, device: torch.device) -> MixParams:
@@ -49,6 +52,15 @@ class Mixing(ABC):
     @abstractmethod
     def apply(self, x: Tensor, y: Tensor, params: MixParams) -> tuple[Tensor, Tensor]:
         """Return mixed rows and soft targets (N, K); y holds class ids (N,) or soft targets (N, K)."""
+
+    @abstractmethod
+    def kept(self, x: Tensor, params: MixParams) -> Tensor:
+        """Return how much of its own each row keeps, (N,) or (1,), in the type of x."""
+
+    def record(self, x: Tensor, params: MixParams, index: Tensor, view: Tensor | None) -> Mixed:
+        """Return which other examples are in the rows x, (N, ...), of the examples ``index``, (N,)."""
+        share = self.kept(x, params).expand(len(x))
+        return Mixed(index[params.partner], share, self.linear, None if view is None else view[params.partner])
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,7 @@ class Mixup(Mixing):
     Source: Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018.
     """
 
+    linear: ClassVar[bool] = True
     num_classes: int
     alpha: float = 1.0
     per_example: bool = False
@@ -83,9 +96,13 @@ class Mixup(Mixing):
 
     def apply(self, x: Tensor, y: Tensor, params: MixParams) -> tuple[Tensor, Tensor]:
         """Return mixed rows, shape of x, and soft targets, shape (N, K) and type of x."""
-        share = params.share.to(x.dtype)
+        share = self.kept(x, params)
         mixed = torch.lerp(x[params.partner], x, share.view(-1, *[1] * (x.ndim - 1)))
         return mixed, _mixed_targets(x, y, self.num_classes, params.partner, share)
+
+    def kept(self, x: Tensor, params: MixParams) -> Tensor:
+        """Return the shares that were drawn."""
+        return params.share.to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -117,14 +134,17 @@ class Cutmix(Mixing):
 
     def apply(self, x: Tensor, y: Tensor, params: MixParams) -> tuple[Tensor, Tensor]:
         """Return rows with the box pasted in, shape of x, and soft targets, shape (N, K) and type of x."""
-        side = sqrt(1 - float(params.share))
-        height, width = sides("cutmix", x)
-        rows, columns = _span(height, side, params.centre[0]), _span(width, side, params.centre[1])
+        rows, columns = _box(x, params)
         mixed = x.clone()
         mixed[:, :, rows, columns] = x[params.partner, :, rows, columns]
+        return mixed, _mixed_targets(x, y, self.num_classes, params.partner, self.kept(x, params))
+
+    def kept(self, x: Tensor, params: MixParams) -> Tensor:
+        """Return the share of the image outside the box."""
+        height, width = sides("cutmix", x)
+        rows, columns = _box(x, params)
         area = (rows.stop - rows.start) * (columns.stop - columns.start)
-        share = torch.full((1,), 1 - area / (height * width), dtype=x.dtype, device=x.device)
-        return mixed, _mixed_targets(x, y, self.num_classes, params.partner, share)
+        return torch.full((1,), 1 - area / (height * width), dtype=x.dtype, device=x.device)
 
 
 def soft_targets(y: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
@@ -135,6 +155,12 @@ def soft_targets(y: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
 def _mixed_targets(x: Tensor, y: Tensor, num_classes: int, partner: Tensor, share: Tensor) -> Tensor:
     targets = soft_targets(y, num_classes, x.dtype)
     return torch.lerp(targets[partner], targets, share[:, None])
+
+
+def _box(x: Tensor, params: MixParams) -> tuple[slice, slice]:
+    height, width = sides("cutmix", x)
+    side = sqrt(1 - float(params.share))
+    return _span(height, side, params.centre[0]), _span(width, side, params.centre[1])
 
 
 def _span(side: int, share: float, centre: float) -> slice:

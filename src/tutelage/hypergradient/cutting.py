@@ -57,7 +57,7 @@ class CutLesson:
         self.originals: list[Tensor] = []
         parts = (lesson.x, lesson.target, lesson.weight, lesson.loss)
         x, target, weight, loss = mapped(parts, self._leaf)
-        self.lesson = Lesson(x, target, weight, loss, lesson.notes)
+        self.lesson = Lesson(x, target, weight, loss, lesson.notes, lesson.layers)
         self.leaves = list(self._known.values())
 
     def _leaf(self, tensor: Tensor) -> Tensor:

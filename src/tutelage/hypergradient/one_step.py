@@ -52,9 +52,9 @@ class OneStep(Hypergradient):
 
     Attributes:
         how: ``"jvp"``: one forward-mode pass gives <g, s>; exact. Where ``wrt`` reaches the inputs or the student's
-            own start, which this form cannot, the graph is used as with ``"autograd"``. ``"fd"``: the difference
-            ``[dL(w + e s) / d eta - dL(w - e s) / d eta] / (2 e)`` with ``e = r / ||s||``; needs no special
-            operators, error O(r^2). ``"autograd"``: ``Unrolled``.
+            own start, or the loss looks at layers, which this form cannot, the graph is used as with ``"autograd"``.
+            ``"fd"``: the difference ``[dL(w + e s) / d eta - dL(w - e s) / d eta] / (2 e)`` with ``e = r / ||s||``;
+            needs no special operators, error O(r^2). ``"autograd"``: ``Unrolled``.
         r: of ``"fd"``; default 1e-4 in float64, else 1e-2.
 
     Source: Liu, Simonyan and Yang, "DARTS: differentiable architecture search", ICLR 2019, equations 7 and 8 (there
@@ -76,7 +76,8 @@ class OneStep(Hypergradient):
             raise ConfigError(f"OneStep: {problem.steps} lessons given, but it looks ahead one: use Unrolled.")
         student = problem.student
         lesson = problem.lesson(0, student, fixed=True)
-        if self.how == "autograd" or (self.how == "jvp" and (lesson.x.requires_grad or problem.starts_in_wrt)):
+        beyond = lesson.x.requires_grad or problem.starts_in_wrt or lesson.layers
+        if self.how == "autograd" or (self.how == "jvp" and beyond):
             return Unrolled().differentiate(problem)
         loss, s = _step_back(problem, lesson)
         if not loss.isfinite() or all(d is None for d in s.values()):  # the gradient leads nowhere
@@ -103,7 +104,8 @@ class OneStep(Hypergradient):
                 {n: (p.detach() if d is None else torch.add(p.detach(), d, alpha=sign * e)).requires_grad_()
                  for (n, p), d in zip(student.params.items(), s.values())}
             )  # fmt: skip
-            mark = lesson.mark(there.logits(lesson.x))
+            layers = there.layers(lesson.x, lesson.layers)
+            mark = lesson.mark(there.logits(lesson.x), layers)
             moved = list(there.params.values()) if problem.starts_in_wrt else []
             found = problem.pull([mark], [torch.full_like(mark, sign / (2 * e))], onto=moved, steps=[0])
             problem.pull(list(student.params.values())[: len(moved)], found)

@@ -40,7 +40,7 @@ def step_back(
 
 def needs_momentum(rule: Rule, step: int) -> bool:
     """Whether the derivative of a step depends on what the rule remembers: not for SGD of fixed lr and momentum."""
-    scalars = (rule.rate(step), rule.momentum) if type(rule) is SGD else ()
+    scalars = (rule.rate(step), rule.momentum_at(step)) if type(rule) is SGD else ()
     return not scalars or any(isinstance(scalar, Tensor) and scalar.requires_grad for scalar in scalars)
 
 

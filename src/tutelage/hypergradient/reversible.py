@@ -6,7 +6,8 @@ From ``w_{t+1} = w_t - lr_t v_{t+1}`` and ``v_{t+1} = mu v_t + g_t(w_t) + lambda
 """
 
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -70,7 +71,7 @@ class Reversible(Hypergradient):
     def differentiate(self, problem: Problem) -> Tensor:
         """Return the validation loss after K steps, having undone them one by one."""
         start = problem.student
-        momentum = self._momentum(problem)
+        momenta = self._momenta(problem)
         student = start
         for t in range(problem.steps):
             student = problem.advance(t, student)
@@ -87,7 +88,7 @@ class Reversible(Hypergradient):
             adjoint, there = step_back(problem, t, here, adjoint)
             # from a momentum of zeros, the new momentum is d_t
             d = {n: value.detach() for n, value in there.rule_state.slots["momentum"].items()}
-            v = undone_momentum(v, d, momentum)
+            v = undone_momentum(v, d, momenta[t])
             self.stats.reruns += 1
         self.stats.drift = _distance(w, start.params)
         if not self.stats.drift <= self.max_drift:
@@ -95,24 +96,26 @@ class Reversible(Hypergradient):
         problem.pull(tensors(start), adjoint)
         return loss
 
-    def _momentum(self, problem: Problem) -> float:
+    def _momenta(self, problem: Problem) -> list[float]:
+        """The momentum of each step, after making sure that the steps can be undone."""
         student, steps = problem.student, problem.steps
         rule = student.rule
-        if type(rule) is not SGD or rule.nesterov or not float(rule.momentum) > 0:
+        momenta = [float(rule.momentum_at(student.step + t)) for t in range(steps)] if isinstance(rule, SGD) else [0.0]
+        if type(rule) is not SGD or rule.nesterov or not min(momenta) > 0:
             raise ConfigError(
-                f"Reversible can only undo SGD with momentum above 0 and without nesterov, not {_named(rule)}: "
-                "use Recompute."
+                "Reversible can only undo SGD with momentum above 0 and without nesterov, not "
+                f"{_named(rule, momenta)}: use Recompute."
             )
         if any(needs_momentum(rule, student.step + t) for t in range(steps)):
             raise ConfigError("Reversible cannot differentiate in the learning rate or the momentum: use Recompute.")
-        momentum, dtype = float(rule.momentum), next(iter(student.params.values())).dtype
+        momentum, dtype = statistics.geometric_mean(momenta), next(iter(student.params.values())).dtype
         drift = predicted_drift(dtype, momentum, steps)
         if self.check and drift > 1e-2:
             raise ConfigError(
-                f"Reversible: undoing {steps} steps with momentum {momentum} in {dtype} would drift by about "
+                f"Reversible: undoing {steps} steps with momentum {momentum:.6g} in {dtype} would drift by about "
                 f"{drift:.1g}; {undoable_steps(dtype, momentum)} steps are the most. Use Recompute, or float64."
             )
-        return momentum
+        return momenta
 
     def _fall_back(self, problem: Problem) -> Tensor:
         problem.forget()
@@ -123,10 +126,10 @@ class Reversible(Hypergradient):
         return loss
 
 
-def _named(rule: Rule) -> str:
+def _named(rule: Rule, momenta: Sequence[float]) -> str:
     if not isinstance(rule, SGD):
         return type(rule).__name__
-    return f"{type(rule).__name__}(momentum={float(rule.momentum):g}, nesterov={rule.nesterov})"
+    return f"{type(rule).__name__}(momentum={min(momenta):g}, nesterov={rule.nesterov})"
 
 
 def _refuse_buffers(before: Student, after: Student) -> None:

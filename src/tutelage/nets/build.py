@@ -3,7 +3,8 @@
 import copy
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import nn
@@ -14,15 +15,33 @@ from ..randomness import seeded, stream
 from .cnn import cifarnet, lenet, small_cnn
 from .mentor_resnet import mentor_resnet
 from .mlp import mlp
-from .resnet import resnet
+from .plain import plain
+from .resnet import projected_resnet, resnet
+from .vgg import vgg
 from .wide_resnet import wide_resnet
 
 NAMES = (
-    "mlp", "mlp-64-32", "cnn", "lenet", "resnet20", "resnet32", "wrn-16-2", "wrn-28-10", "mentor-resnet-14-2",
-    "resnet101", "inception",
+    "mlp", "mlp-64-32", "mlp-gelu-16", "cnn", "lenet", "plain4", "vgg13", "resnet20", "resnet32", "resnet8x4",
+    "wrn-16-2", "wrn-28-10", "mentor-resnet-14-2", "resnet101", "inception",
 )  # fmt: skip
-"""Examples of valid names: mlp-W1-W2-..., resnetD with D = 6n + 2, wrn-D-W with D = 6n + 4, mentor-resnet-D-W with
-D = 6n + 2; resnet101 and inception are the students of the published MentorNet tables."""
+"""Examples of valid names: mlp[-gelu]-W1-W2-...[-dropout-P] with P such as 0.3, plainD with D of 2 to 10, vggD with D
+of 8, 11, 13, 16 or 19, resnetD and mentor-resnet-D-W with D = 6n + 2, wrn-D-W with D = 6n + 4; resnetDxK, such as
+resnet8x4 and resnet56x1, are the ResNets of the published distillation tables; resnet101 and inception are the students
+of the published MentorNet tables."""
+
+_FOR_IMAGES: Mapping[str, Callable[..., nn.Module]] = {
+    "cnn": small_cnn,
+    "lenet": lenet,
+    "inception": cifarnet,
+    "resnet101": mentor_resnet,  # not of the form resnetD: its depth is 56
+    r"mentor-resnet-(\d+)-(\d+)": lambda shape, classes, d, w: mentor_resnet(shape, classes, depth=d, width=w),
+    r"plain(\d+)": lambda shape, classes, d: plain(shape, classes, depth=d),
+    r"resnet(\d+)": lambda shape, classes, d: resnet(shape, classes, depth=d),
+    r"resnet(\d+)x(\d+)": lambda shape, classes, d, k: projected_resnet(shape, classes, depth=d, factor=k),
+    r"vgg(\d+)": lambda shape, classes, d: vgg(shape, classes, depth=d),
+    r"wrn-(\d+)-(\d+)": lambda shape, classes, d, w: wide_resnet(shape, classes, depth=d, width=w),
+}
+"""Networks by a pattern of their name, with the numbers in it."""
 
 
 def build(name: str, shape: Sequence[int], classes: int, *, seed: int = 0) -> nn.Module:
@@ -86,33 +105,22 @@ def _list(shape: Sequence[int]) -> str:
 def _constructor(name: str) -> Callable[[tuple[int, ...], int], nn.Module]:
     if ":" in name:
         return _users_own(name)
-    if match := re.fullmatch(r"mlp((?:-\d+)*)", name):
-        widths = tuple(int(w) for w in match[1].split("-")[1:]) or (256, 256)
-        return lambda shape, classes: mlp(shape, classes, widths=widths)
-    if name == "resnet101":  # not of the form resnetD: its depth is 56
-        return lambda shape, classes: mentor_resnet(_image(name, shape), classes)
-    if match := re.fullmatch(r"mentor-resnet-(\d+)-(\d+)", name):
-        depth, width = int(match[1]), int(match[2])
-        return lambda shape, classes: mentor_resnet(_image(name, shape), classes, depth=depth, width=width)
-    if match := re.fullmatch(r"resnet(\d+)", name):
-        depth = int(match[1])
-        return lambda shape, classes: resnet(_image(name, shape), classes, depth=depth)
-    if match := re.fullmatch(r"wrn-(\d+)-(\d+)", name):
-        depth, width = int(match[1]), int(match[2])
-        return lambda shape, classes: wide_resnet(_image(name, shape), classes, depth=depth, width=width)
-    if name == "cnn":
-        return lambda shape, classes: small_cnn(_image(name, shape), classes)
-    if name == "lenet":
-        return lambda shape, classes: lenet(_image(name, shape), classes)
-    if name == "inception":
-        return lambda shape, classes: cifarnet(_image(name, shape), classes)
+    if match := re.fullmatch(r"mlp(-gelu)?((?:-\d+)*)(?:-dropout-(0?\.\d+))?", name):
+        widths = tuple(int(w) for w in match[2].split("-")[1:]) or (256, 256)
+        activation, dropout = nn.GELU if match[1] else nn.ReLU, float(match[3] or 0)
+        return lambda shape, classes: mlp(shape, classes, widths=widths, activation=activation, dropout=dropout)
+    for pattern, make in _FOR_IMAGES.items():
+        if match := re.fullmatch(pattern, name):
+            return partial(_for_images, name, make, [int(number) for number in match.groups()])
     raise ConfigError(unknown("student", name, [*NAMES, "package.module:function"]))
 
 
-def _image(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _for_images(
+    name: str, make: Callable[..., nn.Module], numbers: Sequence[int], shape: tuple[int, ...], classes: int
+) -> nn.Module:
     if len(shape) != 3:
         raise ShapeError(f"{name} needs images (C, H, W), but the examples have shape {shape}; use mlp.")
-    return shape
+    return make(shape, classes, *numbers)
 
 
 def _users_own(name: str) -> Callable[[tuple[int, ...], int], nn.Module]:

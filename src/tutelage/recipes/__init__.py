@@ -6,7 +6,16 @@ A new recipe is one file and one line here.
 from collections.abc import Mapping
 from types import ModuleType
 
-from . import curricula, deep_interactions, mentornet, pseudo_labels, two_moons
+from . import (
+    assistant,
+    curricula,
+    data_distillation,
+    deep_interactions,
+    distillation,
+    mentornet,
+    pseudo_labels,
+    two_moons,
+)
 
 RECIPES: Mapping[str, ModuleType] = {
     "curricula": curricula,
@@ -14,5 +23,8 @@ RECIPES: Mapping[str, ModuleType] = {
     "deep-interactions": deep_interactions,
     "pseudo-labels": pseudo_labels,
     "two-moons": two_moons,
+    "assistant": assistant,
+    "data-distillation": data_distillation,
+    "distillation": distillation,
 }
 """Recipes by name; each module has ``HELP``, ``Config``, ``run`` and ``resume``."""

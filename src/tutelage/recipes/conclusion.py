@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation import Comparison, paired
+from ..evaluation import Comparison, paired, verdict
 from .experiment import Setting
 from .outcome import Outcome
 
@@ -45,15 +45,6 @@ def conclude(name: str, arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]
     lines += [f"{_told(c)}: {_WORDS[verdict(c)]}." for c in inside]
     lines += [f"{a}: {_against(comparisons)}." for a, comparisons in rivals.items() if comparisons]
     return {"lines": lines, "comparisons": inside + [c for each in rivals.values() for c in each]}
-
-
-def verdict(comparison: Comparison) -> str:
-    """Return ``better``, ``worse``, ``tie`` (the interval contains 0) or ``one seed``."""
-    if comparison["ci95"] is None:
-        return "one seed"
-    if abs(comparison["mean_difference"]) <= comparison["ci95"]:
-        return "tie"
-    return "better" if comparison["mean_difference"] > 0 else "worse"
 
 
 def too_slow(

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from .bands import band
 from .canvas import Look, drawing, figure, svg
 from .reading import Floats
@@ -10,7 +12,12 @@ _WIDE = 5.8
 
 
 def by_step(
-    curves: Mapping[str, tuple[Sequence[int], Floats]], looks: Mapping[str, Look], what: str, *, scale: float = 1.0
+    curves: Mapping[str, tuple[Sequence[int], Floats]],
+    looks: Mapping[str, Look],
+    what: str,
+    *,
+    scale: float = 1.0,
+    skip: float = 0.0,
 ) -> str:
     """Draw a metric over steps, with a band over seeds.
 
@@ -19,6 +26,7 @@ def by_step(
         looks: of each arm.
         what: name of the axis.
         scale: shown is the value times this.
+        skip: share of the points at the start that do not choose the lower limit of the axis.
     """
     with drawing():
         drawn = figure(_WIDE, 3.6, fit=True)
@@ -30,6 +38,9 @@ def by_step(
             axes.plot(
                 steps, shown.mean, color=look.colour, linestyle=look.dash, linewidth=1.7, marker=marker, label=name
             )
+        if skip:
+            lows = [band(scale * values).low[int(skip * values.shape[1]) :] for _, values in curves.values()]
+            axes.set_ylim(bottom=min(float(np.nanmin(low)) for low in lows) - 1)
         axes.grid()
         axes.set_xlabel("step")
         axes.set_title(what, loc="left", fontsize=9.5)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..checkpoint import write_atomically
-from . import diagnosis, few_labels, label_errors, levels, mentors, published, sections
+from . import diagnosis, distilled, few_labels, label_errors, levels, mentors, published, sections
 from .canvas import looks
 from .document import document
 from .markup import Markup
@@ -40,6 +40,8 @@ def _body(run: Run) -> list[Markup]:
     look = looks(run.arms)
     if few_labels.is_one(run):
         return [part for part in few_labels.body(run, look) if part is not None]
+    if distilled.is_one(run):
+        return [part for part in distilled.body(run, look) if part is not None]
     parts = [
         sections.head(run),
         diagnosis.warnings(run),

@@ -1,6 +1,6 @@
 """A finished run as the report needs it: the result, and what each trajectory recorded."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,10 +24,12 @@ class Trajectory:
     Attributes:
         records: for each seed, a record an epoch.
         arrays: by name, such as ``weight`` and ``loss`` (epochs, N) of the first seed; may be empty.
+        ends: for each seed, the record that counts, of staged training.
     """
 
     records: list[list[Mapping[str, Any]]]
     arrays: Mapping[str, Array]
+    ends: Sequence[Mapping[str, Any]] = ()
 
     def series(self, metric: str) -> Floats:
         """Return a metric as (seeds, epochs), NaN where it was not recorded; no epochs if it never was."""
@@ -97,7 +99,8 @@ def read(path: Path) -> Run:
     if not isinstance(result, dict) or not isinstance(result.get("arms"), dict):
         raise CheckpointError(f"{path / 'result.json'} is damaged: it has no arms.")
     arms = tuple(sorted(result["arms"], key=lambda name: (-_accuracy(result["arms"][name]), name)))
-    found = {name: _trajectory(folder, name) for name in arms if folder.has(f"arms/{name}.json")}
+    networks = "stages" in result  # which no page shows
+    found = {name: _trajectory(folder, name, networks) for name in arms if folder.has(f"arms/{name}.json")}
     return Run(result, arms, found, path)
 
 
@@ -105,9 +108,10 @@ def _accuracy(metrics: Mapping[str, Any]) -> float:
     return float(metrics["accuracy"]["mean"]) if "accuracy" in metrics else -1.0
 
 
-def _trajectory(folder: RunFolder, name: str) -> Trajectory:
+def _trajectory(folder: RunFolder, name: str, networks: bool) -> Trajectory:
     arrays: dict[str, Array] = {}
-    if folder.has(f"arms/{name}.safetensors"):
+    if not networks and folder.has(f"arms/{name}.safetensors"):
         tensors, _ = load_checkpoint(folder.path / f"arms/{name}.safetensors")
         arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
-    return Trajectory(folder.read(f"arms/{name}.json").get("records", []), arrays)
+    facts = folder.read(f"arms/{name}.json")
+    return Trajectory(facts.get("records", []), arrays, facts.get("ends", ()))

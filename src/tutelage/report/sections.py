@@ -40,7 +40,7 @@ def head(run: Run) -> Markup:
 def outcome(run: Run, looks: Looks) -> Markup:
     """The table of results, and accuracy as dots."""
     summaries = {arm: m["accuracy"] for arm in run.arms if "accuracy" in (m := run.part("arms")[arm])}
-    parts = [_interval_note(run)]
+    parts = [interval_note(run)]
     if summaries:
         means = ", ".join(f"{arm} {100 * s['mean']:.1f} %" for arm, s in summaries.items())
         parts.append(picture(plots.accuracy_dots(summaries, looks), f"Test accuracy: {means}.", "wide"))
@@ -49,7 +49,7 @@ def outcome(run: Run, looks: Looks) -> Markup:
         parts.append(paragraph(_OPTIMISTIC, class_="quiet"))
     if any("validation_selected_accuracy" in metrics for metrics in run.part("arms").values()):
         parts.append(paragraph(_SELECTED, class_="quiet"))
-    parts += _about(run)
+    parts += about(run)
     return section("Results", *parts)
 
 
@@ -191,7 +191,8 @@ def _arm_heading(arm: str, looks: Looks) -> Markup:
     return element("h3", tables.swatch(looks[arm]), text(arm))
 
 
-def _interval_note(run: Run) -> Markup:
+def interval_note(run: Run) -> Markup:
+    """Say what the intervals and the dots are."""
     seeds = len(run.seeds)
     if seeds < 2:
         return paragraph("One seed only: the values have no intervals, and small differences mean nothing.")
@@ -202,7 +203,8 @@ def _interval_note(run: Run) -> Markup:
     )
 
 
-def _about(run: Run) -> list[Markup]:
+def about(run: Run) -> list[Markup]:
+    """Return a line about each arm."""
     lines = [(arm, str(run.part("about")[arm])) for arm in run.arms if run.part("about").get(arm)]
     items = [element("li", element("b", text(arm)), text(f": {line}")) for arm, line in lines]
     return [element("ul", *items, class_="about")] if items else []

@@ -70,7 +70,7 @@ def _data(data: Mapping[str, Any]) -> str:
 
 
 def _rows(data: Mapping[str, Any]) -> str:
-    roles = [(key.removesuffix("_rows"), count) for key, count in data.items() if key.endswith("_rows")]
+    roles = [(key.removesuffix("_rows"), count) for key, count in data.items() if key.endswith("_rows") and count]
     names = {"train": "training"}
     return ", ".join(f"{count:,} {names.get(role, role)}" for role, count in sorted(roles, key=lambda r: -r[1]))
 

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, cast
 
-from ..evaluation import Comparison, Summary
+from .. import evaluation, statistics
+from ..evaluation import Comparison, Summary, Verdict
 from .canvas import Look
 from .markup import Markup, element, text
 from .reading import Run
-
-Verdict = Literal["better", "worse", "tie", "one seed"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,7 @@ COLUMNS = (
 
 _ABOUT_TRUTH = ("weight_right", "weight_wrong", "auc", "gap", "score_right", "score_wrong", "noisy_fit")
 _LOWER_IS_BETTER = ("calibration_error", "loss")
+_OPPOSITE: Mapping[Verdict, Verdict] = {"better": "worse", "worse": "better"}
 
 
 def number(value: float, digits: int) -> str:
@@ -67,15 +67,13 @@ def mean_and_interval(values: Summary, scale: float, digits: int) -> str:
     return f"{mean} ± {number(values['ci95'] * scale, digits)}"
 
 
-def verdict(comparison: Comparison) -> Verdict:
-    """Return what a paired difference says; an interval that contains 0 is a tie."""
-    half, difference = comparison["ci95"], comparison["mean_difference"]
-    if half is None:
-        return "one seed"
-    if abs(difference) <= half:
-        return "tie"
-    good = difference < 0 if comparison["metric"] in _LOWER_IS_BETTER else difference > 0
-    return "better" if good else "worse"
+def verdict(comparison: Comparison) -> Verdict | statistics.Verdict:
+    """Return what a paired difference says: its own verdict if it has one, else a tie if its interval contains 0."""
+    own: statistics.Verdict | None = cast(Mapping[str, Any], comparison).get("verdict")
+    if own is not None:
+        return own
+    said = evaluation.verdict(comparison)
+    return _OPPOSITE.get(said, said) if comparison["metric"] in _LOWER_IS_BETTER else said
 
 
 def facts(rows: Sequence[tuple[str, str]]) -> Markup:
@@ -146,6 +144,11 @@ def _unit(metric: str) -> str:
 
 def _scale(metric: str) -> float:
     return next((c.scale for c in COLUMNS if c.metric == metric), 1.0)
+
+
+def signed(value: float, digits: int) -> str:
+    """Return a difference with its sign, a true minus, and none before zero."""
+    return ("+" if round(value, digits) > 0 else "") + number(value, digits)
 
 
 def difference_cell(comparison: Comparison | None) -> Markup:

@@ -6,7 +6,10 @@ Everything that follows from the name (contract tests, ``tutelage list``, ``--te
 from collections.abc import Callable, Mapping
 
 from ..teacher import Teacher
+from .label.distillation import Distillation as Distillation
 from .label.dynamic_loss import DynamicLoss as DynamicLoss
+from .label.hints import Hints as Hints
+from .label.hints import hint_sizes as hint_sizes
 from .label.meta_pseudo_labels import MetaPseudoLabels as MetaPseudoLabels
 from .label.offline import OfflinePseudoLabels as OfflinePseudoLabels
 from .label.uda import UnsupervisedDataAugmentation as UnsupervisedDataAugmentation

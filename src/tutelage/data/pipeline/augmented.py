@@ -1,17 +1,21 @@
 """augment: the inputs of examples or batches, drawn per index and epoch."""
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ...errors import ShapeError
+from ...lesson import Mixed
 from ..augment import Augmentation
 from ..elements import Element, IntArray, as_tensors, outline, readable, split_rows
 from .change import Changing
-from .nodes import Record, finite, stack_records
+from .nodes import Node, Record, finite, stack_records, walk
 from .streams import Counted, Handle, Stream
 
 
@@ -40,8 +44,7 @@ class Augment(Changing):
     def records(self, positions: IntArray, passes: IntArray) -> list[Record]:
         out = super().records(positions, passes)
         if self.augmentation.mixing is not None:
-            for record, step in zip(out, self.steps(positions, passes).tolist()):
-                record.value = self.mixed(record.value, step)
+            out = [self.mixed(record, step) for record, step in zip(out, self.steps(positions, passes).tolist())]
         return out
 
     def stacked(self, positions: IntArray, passes: IntArray) -> Record:
@@ -68,14 +71,20 @@ class Augment(Changing):
         epoch = torch.from_numpy(self.drawn_in(np.asarray(record.epoch)))
         params = self.augmentation.draw(self.site.seed, epoch, index)
         x = self.augmentation.apply(as_tensors(readable(x, "augment")), params, self.divisor)
-        return Record(put(x.numpy(), y), record.index, record.epoch, record.indices)
+        return Record(put(x.numpy(), y), record.index, record.epoch, record.indices, record.mixed)
 
-    def mixed(self, value: Element, step: int) -> Element:
+    @cached_property
+    def _looks(self) -> "Looks":
+        return Looks.of(self)
+
+    def mixed(self, record: Record, step: int) -> Record:
         """Return a batch mixed as drawn for its place in the stream."""
-        x, y, put = inputs(value, "augment")
+        x, y, put = inputs(record.value, "augment")
         x, y = (as_tensors(readable(a, "augment")) for a in (x, y))
-        mixed = self.augmentation.mix(x, y, self.site.seed, step)
-        return put(*(tensor.numpy() for tensor in mixed))
+        index, view = torch.from_numpy(record.index), self._looks.view(record.epoch)
+        x, y, mixed = self.augmentation.mix(x, y, self.site.seed, step, index, view)
+        twice = mixed is not None and record.mixed is not None
+        return replace(record, value=put(x.numpy(), y.numpy()), mixed=_unknown(len(x)) if twice else mixed)
 
 
 class _Augmented(Counted):
@@ -98,11 +107,41 @@ class _Augmented(Counted):
         step = int(self._node.steps(np.array([at]), np.array([self._number]))[0])
 
         def make(record: Record) -> Record:
-            out = self._node.change(record)
-            out.value = self._node.mixed(out.value, step)
-            return out
+            return self._node.mixed(self._node.change(record), step)
 
         return Handle([at, below.ref], make, below)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How the rows of a chain look, beside which examples they are.
+
+    Attributes:
+        views: so many views of each row there are, view ``epoch mod views``; None: there is no bank of views.
+        mixes: whether rows are mixed with others.
+    """
+
+    views: int | None
+    mixes: bool
+
+    @classmethod
+    def of(cls, node: Node) -> Self:
+        """Return how the rows of a chain look; with several banks of views, by how many passes all come again."""
+        augments = [n for n in walk(node) if isinstance(n, Augment)]
+        banks = [n.views for n in augments if n.views is not None]
+        return cls(math.lcm(*banks) if banks else None, any(n.augmentation.mixing is not None for n in augments))
+
+    def view(self, epoch: IntArray) -> Tensor | None:
+        """Return the view of each row, int64 (n,)."""
+        return None if self.views is None else torch.from_numpy(epoch % self.views)
+
+    def mixed(self, record: Record) -> Mixed | None:
+        """Return what else is in the rows of a batch; an operator after the mixing may have lost it."""
+        return _unknown(len(record.index)) if self.mixes and record.mixed is None else record.mixed
+
+
+def _unknown(rows: int) -> Mixed:
+    return Mixed(torch.full((rows,), -1), torch.ones(rows), linear=False)
 
 
 def inputs(value: Element, who: str) -> tuple[Any, Any, Callable[[Any, Any], Element]]:

@@ -6,13 +6,14 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ...errors import CannotResume, ConfigError, DataError, ShapeError
-from ...lesson import Batch
+from ...lesson import Batch, Mixed
 from ..checks import device_for, whole_number
 from ..elements import as_tensors, readable
 from ..prefetch import ahead
-from .augmented import inputs
+from .augmented import Looks, inputs
 from .gathering import Gathering, Layout, Share, as_labels
 from .grained import through_grain
 from .grouping import Grouping
@@ -75,6 +76,7 @@ class BatchIterator:
         if workers and any(isinstance(n, Planned) for n in walk(top)):
             raise ConfigError("batches: plans do not reach other processes; use threads or prefetch.")
         self._node, self._top, self._epoch = node, top, epoch
+        self._looks = Looks.of(top)
         self._depth = max(depth, prefetch)
         self.steps = _checked_steps(top, steps)
         if not 0 <= start <= self.steps:
@@ -101,9 +103,9 @@ class BatchIterator:
     def _maker(self, resident: bool | None, device: torch.device) -> Callable[[int], Batch]:
         layout = Layout.of(self._top)
         if layout is not None:
-            gathering = Gathering(layout, self._epoch, self._share, device, resident)
+            gathering = Gathering(layout, self._epoch, self._share, self._looks, device, resident)
             return partial(_gathered, gathering, self.steps)
-        return partial(_made, self._top, self._epoch, self._share, device, self.steps)
+        return partial(_made, self._top, self._epoch, self._share, self._looks, device, self.steps)
 
     def _opened(self) -> Stream:
         return Prefetched(partial(self._top.stream, self._epoch), self._depth)
@@ -129,13 +131,14 @@ class BatchIterator:
             return made if isinstance(made, Batch) else self._received(made)
         record = self._next_record().record()
         self._at += 1
-        return to_batch(record, self._share, self._device, (self._at - 1) / self.steps)
+        return to_batch(record, self._share, self._looks, self._device, (self._at - 1) / self.steps)
 
     def _received(self, arrays: Any) -> Batch:
         """Return a batch from another process."""
-        x, y, index, progress = arrays
+        progress, linear, x, y, index, *others = arrays
         x, y, index = (torch.from_numpy(a).to(self._device) for a in (x, y, index))
-        return Batch(x, y, index, progress)
+        view, *mixed = (None if a is None else torch.from_numpy(a).to(self._device) for a in others)
+        return Batch(x, y, index, progress, view=view, mixed=_mixed(linear, *mixed))
 
     def _next_record(self) -> Any:
         assert self._stream is not None
@@ -203,19 +206,26 @@ class BatchIterator:
 
 def _arrays(make: Callable[[int], Batch], step: int) -> Any:
     batch = make(step)
-    return batch.x.numpy(), batch.y.numpy(), batch.index.numpy(), batch.progress
+    mixed = batch.mixed
+    others = (None,) * 3 if mixed is None else (mixed.partner, mixed.share, mixed.view)
+    rows = (None if t is None else t.numpy() for t in (batch.x, batch.y, batch.index, batch.view, *others))
+    return batch.progress, mixed is not None and mixed.linear, *rows
+
+
+def _mixed(linear: bool, partner: Tensor | None, share: Tensor | None, view: Tensor | None) -> Mixed | None:
+    return None if partner is None or share is None else Mixed(partner, share, linear, view)
 
 
 def _gathered(gathering: Gathering, steps: int, step: int) -> Batch:
     return gathering.batch(step, step / steps)
 
 
-def _made(node: Node, epoch: int, share: Share, device: torch.device, steps: int, step: int) -> Batch:
+def _made(node: Node, epoch: int, share: Share, looks: Looks, device: torch.device, steps: int, step: int) -> Batch:
     record = node.records(np.array([step]), np.array([epoch]))[0]
-    return to_batch(record, share, device, step / steps)
+    return to_batch(record, share, looks, device, step / steps)
 
 
-def to_batch(record: Record, share: Share, device: torch.device, progress: float) -> Batch:
+def to_batch(record: Record, share: Share, looks: Looks, device: torch.device, progress: float) -> Batch:
     """Return a record as a batch, or the share of it.
 
     Raises:
@@ -224,7 +234,7 @@ def to_batch(record: Record, share: Share, device: torch.device, progress: float
     """
     x, y, _ = inputs(record.value, "batches")
     x, y = (as_tensors(readable(a, "batches")) for a in (x, y))
-    index = torch.from_numpy(record.index)
+    index, view, mixed = torch.from_numpy(record.index), looks.view(record.epoch), looks.mixed(record)
     if not len(x) == len(y) == len(index):
         raise ShapeError(f"batches: a batch of {len(index)} rows has {len(x)} x and {len(y)} y; keep its rows.")
     if not share.whole:
@@ -232,7 +242,9 @@ def to_batch(record: Record, share: Share, device: torch.device, progress: float
             raise DataError(f"batches: a batch has {len(index)} of {share.size} rows; drop the remainder or pad.")
         places, real = (torch.from_numpy(a) for a in share.places(len(index)))
         x, y, index = x[places], y[places], torch.where(real, index[places], -1)
-    return Batch(x.to(device), as_labels(y).to(device), index.to(device), progress)
+        view, mixed = None if view is None else view[places], None if mixed is None else mixed.rows(places)
+    view, mixed = None if view is None else view.to(device), None if mixed is None else mixed.to(device)
+    return Batch(x.to(device), as_labels(y).to(device), index.to(device), progress, view=view, mixed=mixed)
 
 
 def _checked_steps(node: Node, steps: int | None) -> int:

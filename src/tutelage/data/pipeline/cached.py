@@ -115,7 +115,7 @@ def _frozen(record: Record) -> Record:
 
 
 def _copied(record: Record) -> Record:
-    return Record(record.value, record.index, record.epoch, record.indices)
+    return Record(record.value, record.index, record.epoch, record.indices, record.mixed)
 
 
 class _Caching(Stream):

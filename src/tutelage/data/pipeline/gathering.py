@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from ...lesson import Batch as Examples
+from ...lesson import Mixed
 from ..augment import Augmentation
 from ..elements import Array, IntArray, readable
 from ..geometry import Crop
 from ..rows import HostRows, ResidentRows, Rows, fits_on
-from .augmented import Augment, inputs
+from .augmented import Augment, Looks, inputs
 from .grouping import Batch
 from .leaves import ArrayReader, Read
 from .nodes import Node, walk
@@ -115,6 +116,7 @@ class _Block:
     ends: list[int]
     index: Tensor
     rows: Tensor
+    view: Tensor | None
     y: Tensor
     shift: Tensor | None
     params: tuple[Tensor, ...]
@@ -128,14 +130,22 @@ class Gathering:
         layout: of the chain.
         number: the pass.
         share: which rows of a global batch of so many are wanted, and whether short ones are filled up.
+        looks: how rows look.
         device: where batches live.
         resident: keep the rows on the device; None: on CUDA, if they take at most half of the free memory.
     """
 
     def __init__(
-        self, layout: Layout, number: int, share: "Share", device: torch.device, resident: bool | None
+        self,
+        layout: Layout,
+        number: int,
+        share: "Share",
+        looks: Looks,
+        device: torch.device,
+        resident: bool | None,
     ) -> None:
-        self._layout, self._number, self._share, self._device = layout, number, share, device
+        self._layout, self._number, self._share, self._looks = layout, number, share, looks
+        self._device = device
         augment = layout.augment
         self._seed = 0 if augment is None else augment.site.seed
         self._scale = 1.0 if augment is None else augment.divisor
@@ -164,10 +174,12 @@ class Gathering:
         here = slice(block.ends[row], block.ends[row + 1])
         x = self._rows.take(block.rows[here], None if block.shift is None else block.shift[:, here]).to(self._device)
         y, index = block.y[here].clone(), block.index[here].clone()
+        view = None if block.view is None else block.view[here].clone()
+        mixed: Mixed | None = None
         if self._augments:
             x = self._after.apply(x, tuple(p[..., here] for p in block.params), self._scale)
-            x, y = self._after.mix(x, y, self._seed, block.places[row])
-        return Examples(x, y, index, progress)
+            x, y, mixed = self._after.mix(x, y, self._seed, block.places[row], index, view)
+        return Examples(x, y, index, progress, view=view, mixed=mixed)
 
     def _drawn(self, number: int) -> _Block:
         first = number * self._steps
@@ -183,10 +195,12 @@ class Gathering:
         shift = None if self._crop is None else self._crop.draw(self._seed, passes, rows)
         y = self._labels.index_select(0, rows).to(self._device)
         named = rows if real is None else torch.where(torch.from_numpy(real).to(self._at), rows, -1)
+        view = self._looks.view(epoch)
+        view = None if view is None else view.to(self._device)
         params = self._after.draw(self._seed, passes, rows)
         if self._at != self._device:
             params = tuple(p.to(self._device) for p in params)
-        return _Block(ends, named.to(self._device), rows, y, shift, params, places.tolist())
+        return _Block(ends, named.to(self._device), rows, view, y, shift, params, places.tolist())
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, TypeGuard
 
 import numpy as np
 
+from ...lesson import Mixed
 from ...randomness import stream
 from ..elements import Element, IntArray, Signature, leading, stack
 
@@ -51,12 +52,14 @@ class Record:
         index: its position in the full source; of a batch those of its rows, int64, (n,).
         epoch: in which pass its source was read, from 0; of a batch int64, (n,).
         indices: after ``zip``, the index in each branch.
+        mixed: which other examples are in the rows of a batch, after mixup or cutmix.
     """
 
     value: Element
     index: Any
     epoch: Any
     indices: tuple[Any, ...] = ()
+    mixed: Mixed | None = None
 
 
 def stack_records(records: list[Record], where: str = "batch") -> Record:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from ... import __version__
@@ -16,6 +15,7 @@ from ...checkpoint import save_checkpoint
 from ...errors import CheckpointError, NotFiniteError, TutelageError
 from ...evaluation import Comparison, paired, summary
 from ...runs import RunFolder, environment
+from ..stored import stored_options
 from ..trajectory import Nobody, Watcher
 from .arms import ARMS, BASELINES
 from .options import Chosen, Options
@@ -102,14 +102,7 @@ def resume(recipe: Recipe, folder: RunFolder, watcher: Watcher | None = None) ->
     Raises:
         CheckpointError: if the folder cannot be read.
     """
-    stored = folder.read("config.json")["config"]
-    try:
-        if missing := set(recipe.options.__dataclass_fields__) - set(stored):
-            raise CheckpointError(f"{folder.path}/config.json is damaged: {min(missing)} is missing.")
-        options = TypeAdapter(recipe.options).validate_python(stored)
-    except (ValidationError, TypeError) as error:
-        raise CheckpointError(f"{folder.path}/config.json is damaged: {' '.join(str(error).split()[:20])}.") from error
-    plan = recipe.prepare(options, fresh=False)
+    plan = recipe.prepare(stored_options(folder, recipe.options), fresh=False)
     folder.check_data(plan.fingerprints)
     with folder.locked():
         return _all(plan, folder, watcher or Nobody())

@@ -12,44 +12,12 @@ from ...data import Source, Split
 from ...data.sources import IntArray
 from ...errors import DataError
 from ...lesson import Batch
-from ...nets import build
-from ...randomness import counter, hashed, integer, permutation, seeded, stream
+from ...randomness import counter, stream
+from ..draws import Draws
+from ..fresh import fresh
 from .views import Role, Views
 
 _AT_ONCE = 1024
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Rows of a step, as a function of its number, so that a run may go on at any.
-
-    Attributes:
-        key: of the stream.
-        rows: positions to draw from, (n,).
-        size: rows a step; all n: these, in order, every step.
-        replacement: draw each by itself; else pass by pass, each in an order of its own, without remainder.
-    """
-
-    key: int
-    rows: IntArray
-    size: int
-    replacement: bool
-
-    def at(self, step: int) -> IntArray:
-        """Return the positions (size,) of a step, counted from 0."""
-        n = len(self.rows)
-        if self.replacement:
-            return self._rows(integer(hashed(counter(self.key, step), np.arange(self.size)), n))
-        if self.size == n:
-            return self.rows
-        place = step * self.size + np.arange(self.size)
-        passes = range(int(place[0]) // n, int(place[-1]) // n + 1)
-        orders = {number: permutation(counter(self.key, number), n) for number in passes}
-        return self._rows(np.array([orders[p // n][p % n] for p in place.tolist()], dtype=np.int64))
-
-    def _rows(self, places: IntArray) -> IntArray:
-        rows: IntArray = self.rows[places]
-        return rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,16 +78,7 @@ class Setting:
 
     def net(self, name: str, role: str) -> nn.Module:
         """Return a fresh network; those of a teacher and a student of one seed begin apart."""
-        seed = counter(stream(self.seed, role))
-        net = build(name, self.source.x.shape[1:], self.source.num_classes, seed=seed)
-        if self.he:
-            with seeded(stream(seed, "he")), torch.no_grad():
-                for module in net.modules():
-                    if isinstance(module, nn.Linear | nn.Conv2d):
-                        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                        if module.bias is not None:
-                            module.bias.zero_()
-        return net.to(self.device)
+        return fresh(name, self.source, counter(stream(self.seed, role)), he=self.he).to(self.device)
 
     def labelled(self, step: int, steps: int, size: int | None = None, *, clean: bool = False) -> Batch:
         """Return the labelled rows of a step, with a clean view of them too if asked.

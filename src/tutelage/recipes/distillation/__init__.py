@@ -1,0 +1,172 @@
+"""Distillation: a small network learns from the answers of a large one, in every published way, over paired seeds.
+
+The student learns from few rows, or all; arms differ in what it is told about them. They share split, batches, the
+initial student and the teacher by seed, so that ``kd - scratch`` is what the teacher's answers are worth, and
+``kd - label-smoothing`` what they are worth beyond smoother labels. With few rows most of the difference is what the
+teacher knows of the other labels.
+
+Source: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015, and the papers of the arms; in
+a size for two cores, or with ``--schedule published`` as in RepDistiller and mdistiller.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...data import DataSet
+from ...errors import ConfigError, ShapeError
+from ...runs import RunFolder
+from ..distilling import Outcome, Plan, Recipe, Setting, running
+from ..distilling.files import Left
+from ..distilling.options import Chosen, check_used
+from ..distilling.preparing import chosen, loaded, settings, steps_of
+from ..distilling.students import from_file
+from ..options import names_of
+from ..trajectory import Watcher
+from .arms import ABOUT as ABOUT
+from .arms import check_arms, stages
+from .asking import Teachers
+from .exporting import check_target, write_network
+from .insight import advice, dark_knowledge, more_rows, told
+from .options import BASELINES, ONLY, PROFILES, TAUGHT, check_given, class_map_of
+from .options import Config as Config
+
+HELP = "Distillation: a student learns from a teacher's answers, in every published way, against honest controls."
+
+_VIEWS = 8
+"""How many views of a row there are at most, unless more are asked for."""
+
+
+def _prepare(given: Any, *, fresh: bool) -> Plan:
+    """Return what follows from the options; ``fresh``: as a user gave them, not as a run folder keeps them."""
+    check_given(given)
+    names = names_of(given.arms, ABOUT, "arm")
+    data, fingerprints = loaded(given)
+    options = _of_the_data(chosen(given, data, PROFILES), given, data)
+    check_arms(names, options)
+    if fresh:
+        check_used(given, ONLY, names)
+    _check_export(names, given)
+    seeds = settings(data, options)
+    options, rows = _with_rows(options, len(seeds[0].order))
+    passes = steps_of(options, rows, options.batch_size) * options.batch_size / rows
+    options = _with_views(options, seeds[0], passes)
+    seeds = [replace(setting, views=options.cache_views or None) for setting in seeds]
+    _check_networks(options, seeds[0], names)
+    _check_cache(options, seeds[0])
+    source = Teachers(options, rows, passes)
+    return Plan(
+        RECIPE,
+        options,
+        stages(names, options, rows, len(seeds[0].order), source),
+        names,
+        seeds,
+        fingerprints,
+        baselines=BASELINES,
+        opened=source.opened,
+        extras=lambda *found: _extras(source, *found),
+    )
+
+
+def _of_the_data(options: Chosen, given: Config, data: DataSet) -> Chosen:
+    """Fill in what depends on the data, and check what is of it."""
+    class_map_of(given.class_map, data.train.num_classes)
+    names = ("teacher_weights", "cache_path", "export")
+    full = {n: str(Path(path).resolve()) for n in names if (path := getattr(options, n)) is not None}
+    few = 100 if options.data == "digits" and options.schedule == "digits" else None
+    return replace(options, **full, train_rows=options.train_rows or few)
+
+
+def _with_rows(options: Chosen, all_rows: int) -> tuple[Chosen, int]:
+    rows = options.train_rows or all_rows
+    if rows > all_rows:
+        raise ConfigError(f"--train-rows {rows} is larger than the {all_rows} training rows; use {all_rows} or less.")
+    return replace(options, train_rows=rows), rows
+
+
+def _with_views(options: Chosen, setting: Setting, passes: float) -> Chosen:
+    """Choose how many views of a row there are, so that answers to moving rows can be kept."""
+    if not options.cache or options.cache_mode == "off" or not setting.moves or options.cache_views is not None:
+        return options
+    return replace(options, cache_views=max(1, min(_VIEWS, round(passes))))
+
+
+def _check_networks(options: Chosen, setting: Setting, names: tuple[str, ...]) -> None:
+    """Refuse a teacher that cannot be, or answers with other classes than the student."""
+    if not set(names) & set(TAUGHT):
+        return
+    try:
+        if options.teacher_weights is None:
+            setting.net(options.teacher, "teacher")
+        else:
+            from_file(setting, options)
+    except (ConfigError, ShapeError) as error:
+        more = f" Teacher and student both answer with the {setting.classes} classes of {setting.source.name}."
+        line = str(error).replace("student", "teacher", 1)
+        raise type(error)(line + (more if "returned" in line else "")) from error
+
+
+def _check_cache(options: Chosen, setting: Setting) -> None:
+    if options.cache and options.cache_mode == "force" and setting.moves and setting.views is None:
+        raise ConfigError(
+            "--cache-mode force, but with --cache-views 0 crops and flips are drawn anew in each pass, so that answers "
+            "cannot be kept: leave it out, or give --augment none."
+        )
+    if options.cache_path is not None and options.seeds > 1 and options.teacher_weights is None:
+        raise ConfigError(
+            "--cache-path is for one teacher, but each seed has its own; give --seeds 1, or leave it out."
+        )
+    if options.cache_path is not None and options.seeds > 1:
+        raise ConfigError("--cache-path is for the rows of one seed; give --seeds 1, or leave it out.")
+
+
+def _check_export(names: tuple[str, ...], options: Config) -> None:
+    """Refuse an export that cannot be."""
+    single = [name for name in names if name != "born-again-ensemble"]
+    if options.export is not None:
+        check_target(options.export)
+        if not single:
+            raise ConfigError("--export writes one network, but born-again-ensemble has several; add another arm.")
+    if options.export_arm is not None and options.export_arm not in single:
+        raise ConfigError(f"--export-arm {options.export_arm} is none of the arms {', '.join(single)}.")
+    if options.export_arm is not None and options.export is None:
+        raise ConfigError("--export-arm is of --export, the file to write; give it, too.")
+
+
+def _extras(
+    source: Teachers,
+    plan: Plan,
+    left: Left,
+    outcomes: Mapping[str, Outcome],
+    folder: RunFolder,
+    result: Mapping[str, Any],
+) -> dict[str, Any]:
+    followed = [name for name in plan.arms if "agreement" in outcomes[name].ends[0]]
+    found: dict[str, Any] = {"distillation": told(plan, outcomes, source)}
+    first, rest = result["conclusion"]["lines"][:1], result["conclusion"]["lines"][1:]
+    found["conclusion"] = {"lines": [*first, *more_rows(plan, outcomes), *rest, *source.lines()]}
+    found["warnings"] = [*result["warnings"], *advice(plan.arms, outcomes)]
+    if followed:
+        looked_at = "kd" if "kd" in followed else followed[-1]
+        found["distillation"]["dark_knowledge"] = dark_knowledge(plan, left, looked_at, folder)
+    if plan.options.export is not None:
+        single = [name for name in plan.arms if name != "born-again-ensemble"]
+        arm = plan.options.export_arm or ("kd" if "kd" in single else single[-1])
+        write_network(left.of(arm)[0][0], plan.settings[0], arm, plan.options.export)
+        line = f"the student of {arm} with seed {plan.settings[0].seed} is in {plan.options.export}."
+        found["conclusion"]["lines"].append(line)
+    return found
+
+
+RECIPE = Recipe("distillation", Config, _prepare)
+
+
+def run(config: Config, out: Path, watcher: Watcher | None = None) -> dict[str, Any]:
+    """Run all arms into a new folder, see :func:`tutelage.recipes.distilling.running.run`."""
+    return running.run(RECIPE, config, out, watcher)
+
+
+def resume(folder: RunFolder, watcher: Watcher | None = None) -> dict[str, Any]:
+    """Go on with a run that was stopped, see :func:`tutelage.recipes.distilling.running.resume`."""
+    return running.resume(RECIPE, folder, watcher)

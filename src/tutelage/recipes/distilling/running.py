@@ -1,0 +1,158 @@
+"""Running the stages of a recipe over paired seeds into a folder, and going on after a kill."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import nn
+
+from ...errors import NotFiniteError
+from ...runs import RunFolder, environment
+from ..stored import stored_options
+from ..trajectory import Nobody, Watcher
+from .files import Left as Left
+from .files import Outcome as Outcome
+from .files import read_outcome, restore_metrics
+from .setting import Setting
+from .stage import Stage, in_order
+from .summing import summed_up
+from .under_way import UnderWay
+
+
+class Prepare(Protocol):
+    """Makes a plan of options."""
+
+    def __call__(self, given: Any, *, fresh: bool) -> "Plan":
+        """Return the plan; ``fresh``: the options are as a user gave them, not as a run folder keeps them."""
+
+
+Extras: TypeAlias = Callable[["Plan", Left, Mapping[str, Outcome], RunFolder, Mapping[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one staged recipe differs in from another.
+
+    Attributes:
+        name: of the recipe.
+        options: its dataclass; has ``device``, ``checkpoint_seconds``, ``evaluations``, ``pick``.
+        prepare: from options to a plan; refuses what cannot work.
+    """
+
+    name: str
+    options: type[Any]
+    prepare: Prepare
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What follows from the options, before anything is trained or written.
+
+    Attributes:
+        recipe: whose.
+        options: with nothing left to choose.
+        stages: in any order; those that no arm needs are not run.
+        arms: names of the stages that the result compares.
+        settings: one a seed.
+        fingerprints: of the data by role.
+        baselines: arms that the others are compared with.
+        extras: further parts of the result, and files; called with the plan, what stages left, the outcomes by name,
+            the run folder and the result so far.
+        opened: told the run folder before the first stage.
+        first: names of stages that are run before the arms, and not compared.
+        then: makes the plan that takes over when all stages have ended, from the outcomes by name; its first stages
+            are those of this one, in the same order, and are not run again.
+    """
+
+    recipe: Recipe
+    options: Any
+    stages: Sequence[Stage]
+    arms: Sequence[str]
+    settings: Sequence[Setting]
+    fingerprints: Mapping[str, str]
+    baselines: Sequence[str] = ()
+    extras: "Extras" = lambda *_: {}
+    opened: Callable[[RunFolder], None] = lambda _: None
+    first: Sequence[str] = ()
+    then: Callable[[Mapping[str, Outcome]], "Plan"] | None = None
+
+    @property
+    def order(self) -> list[Stage]:
+        """The stages that are run, needed ones first."""
+        return in_order(self.stages, [*self.first, *self.arms])
+
+    def rehearse(self) -> None:
+        """Take a step of each stage with networks that nobody trained, so that what cannot work is refused early."""
+        setting = replace(self.settings[0], rehearsing=True)
+        networks: dict[str, list[nn.Module]] = {}
+        for stage in self.order:
+            course = stage.begin([setting], [{name: networks[name] for name in stage.needs}])
+            if stage.length:
+                next(iter(course.rounds(0)))
+            (networks[stage.name],) = course.networks()
+
+
+def run(recipe: Recipe, options: Any, out: Path, watcher: Watcher | None = None) -> dict[str, Any]:
+    """Run all stages into a new folder.
+
+    Args:
+        recipe: what to run.
+        options: the options.
+        out: the run folder; must not exist.
+        watcher: who follows.
+
+    Returns:
+        what ``result.json`` holds.
+
+    Raises:
+        TutelageError: for unusable options or data, before anything is written; for a loss that is not finite, or a
+            folder that cannot be written, later.
+    """
+    RunFolder.check_free(out)
+    plan = recipe.prepare(options, fresh=True)
+    plan.rehearse()
+    where = environment(torch.device(plan.options.device))
+    folder = RunFolder.create(out, recipe.name, asdict(plan.options), plan.fingerprints, where)
+    with folder.locked():
+        return _all(plan, folder, watcher or Nobody())
+
+
+def resume(recipe: Recipe, folder: RunFolder, watcher: Watcher | None = None) -> dict[str, Any]:
+    """Go on with a run that was stopped; a finished one only gets its result again.
+
+    Raises:
+        CheckpointError: if the folder cannot be read.
+    """
+    plan = recipe.prepare(stored_options(folder, recipe.options), fresh=False)
+    folder.check_data(plan.fingerprints)
+    with folder.locked():
+        return _all(plan, folder, watcher or Nobody())
+
+
+def _all(plan: Plan, folder: RunFolder, watcher: Watcher) -> dict[str, Any]:
+    stages = plan.order
+    plan.opened(folder)
+    restore_metrics(folder, [stage.name for stage in stages])
+    left = Left(folder, {stage.name: stage for stage in stages}, plan.settings)
+    outcomes: dict[str, Outcome] = {}
+    for stage in stages:
+        outcomes[stage.name] = _run_stage(stage, plan, folder, left, watcher)
+    if plan.then is not None:
+        return _all(plan.then(outcomes), folder, watcher)
+    result = summed_up(plan, outcomes, folder.read("environment.json"))
+    result |= plan.extras(plan, left, outcomes, folder, result)
+    folder.write("result.json", result)
+    return result
+
+
+def _run_stage(stage: Stage, plan: Plan, folder: RunFolder, left: Left, watcher: Watcher) -> Outcome:
+    """Train a stage with all seeds, or go on where a killed run stopped, or read what a finished one left."""
+    if (finished := read_outcome(folder, stage.name)) is not None:
+        return finished
+    try:
+        return UnderWay(stage, plan.settings, plan.options, folder, left, watcher).to_the_end()
+    except NotFiniteError as error:
+        kept = "the last good checkpoint is kept" if folder.checkpoint.is_file() else "no checkpoint was made yet"
+        raise NotFiniteError(f"{stage.name}: {error} In {folder.path}, {kept}.") from error

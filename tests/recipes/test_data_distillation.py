@@ -1,0 +1,388 @@
+"""Data distillation in a five-second size: who labels what, shares of batches, kill and resume, and bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from tutelage.cli import main
+from tutelage.data import DIGITS_BANK
+from tutelage.data.view_names import PICTURES_BANK
+from tutelage.data.warping import RandomWarp
+from tutelage.errors import ConfigError, DataError, TutelageError
+from tutelage.recipes import data_distillation
+from tutelage.recipes.data_distillation import ARMS, RECIPE, Config, run
+from tutelage.recipes.data_distillation.labelling import SelfLabels, union
+from tutelage.runs import RunFolder
+from tutelage.student import Student
+
+SMALL = {
+    **{"student": "mlp-gelu-12-dropout-0.2", "steps": 8, "seeds": 2, "evaluations": 2, "ensemble": 2},
+    **{"device": "cpu", "threads": 1},
+}
+
+
+def prepared(**options):
+    return RECIPE.prepare(Config(**SMALL | options), fresh=True)
+
+
+def stage(plan, name):
+    return next(stage for stage in plan.stages if stage.name == name)
+
+
+def networks(plan, setting):
+    """Networks that nobody trained, as the labellers leave them."""
+    return {s.name: s.nets(setting) for s in plan.stages if s.name.startswith("labeller")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return run(Config(**SMALL), out), out
+
+
+# What a run writes.
+
+
+def test_the_result(finished):
+    result, out = finished
+    assert json.loads((out / "result.json").read_text()) == json.loads(json.dumps(result))
+    assert result["order"] == [
+        *("supervised", "label-smoothing", "one-view-hard", "views-hard", "views-soft", "ensemble-hard", "true-labels")
+    ]
+    for arm in ("one-view-hard", "views-hard", "views-soft", "ensemble-hard"):
+        assert 0 <= result["arms"][arm]["label_accuracy"]["mean"] <= 1
+        assert result["arms"][arm]["kept_share"]["values"] == [1.0, 1.0]
+    assert "label_accuracy" not in result["arms"]["true-labels"]
+    assert result["arms"]["views-hard"]["label_accuracy"] == result["arms"]["views-soft"]["label_accuracy"]
+    facts = result["data_distillation"]
+    assert facts["labelled_rows"] == 100
+    assert facts["other_rows"] == 1100
+    assert facts["views"][1] == "Warp(degrees=0.0, dy=0.0, dx=0.6)"
+    right = 100 * result["arms"]["views-hard"]["label_accuracy"]["mean"]
+    told = f"views-hard: {right:.2f} % of its labels are right, with 100 % of 1,100 rows."
+    assert told in result["conclusion"]["lines"]
+    needs = {name: facts["needs"] for name, facts in result["stages"].items()}
+    assert needs["views-hard"] == ["labeller-1"]
+    assert needs["ensemble-hard"] == ["labeller-1", "labeller-2"]
+    assert needs["supervised"] == needs["true-labels"] == []
+    assert {(c["a"], c["b"]) for c in result["comparisons"]} >= {
+        ("views-hard", "supervised"),
+        ("views-hard", "one-view-hard"),
+        ("true-labels", "supervised"),
+    }
+
+
+def test_the_student_begins_as_the_baseline(finished):
+    result, _ = finished
+    starts = [
+        [prints["pairing"]["initialisation"] for prints in result["stages"][arm]["fingerprints"]]
+        for arm in result["order"]
+    ]
+    assert all(start == starts[0] for start in starts)
+    assert starts[0][0] != starts[0][1]
+    plan = prepared()
+    setting = plan.settings[0]
+    (labeller,) = stage(plan, "labeller-1").nets(setting)
+    (student,) = stage(plan, "views-hard").nets(setting)
+    assert not torch.equal(labeller[1].weight, student[1].weight)
+
+
+def test_the_acceptance_setting():
+    plan = RECIPE.prepare(Config(device="cpu"), fresh=True)
+    o, setting = plan.options, plan.settings[0]
+    assert (o.student, o.labels, o.batch_size, o.labelled_share) == ("mlp-gelu-128-dropout-0.2", 100, 64, 0.5)
+    assert (o.rule, o.lr, o.weight_decay, o.rates, o.replacement) == ("adamw", 5e-3, 1e-3, "one-cycle", True)
+    assert (o.steps, o.labeller_steps, o.views, o.ensemble, o.threshold) == (1400, 700, "digits", 4, 0.0)
+    assert setting.moving.transforms == (RandomWarp(),)
+    assert (setting.test_rows, len(setting.order)) == (597, 1200)
+
+
+# Labels and batches.
+
+
+def labels_of(plan, name):
+    return stage(plan, name).teacher.__self__
+
+
+def test_labels_against_a_loop():
+    plan = prepared()
+    setting = plan.settings[1]
+    nets = networks(plan, setting)
+    found = labels_of(plan, "views-hard")
+    assert isinstance(found, SelfLabels)
+    labelled = found.of(setting, nets)
+    assert np.array_equal(labelled.rows, setting.order[100:])
+    net = nets["labeller-1"][0].eval()
+    for place in (0, 7, 1099):
+        x = torch.from_numpy(setting.source.x[labelled.rows[place] : labelled.rows[place] + 1]).float()
+        with torch.no_grad():
+            each = [torch.softmax(net(view.apply(x) / 16), 1) for view in DIGITS_BANK]
+        torch.testing.assert_close(labelled.p[place : place + 1], sum(each) / 7)
+    single = labels_of(plan, "one-view-hard").of(setting, nets)
+    with torch.no_grad():
+        torch.testing.assert_close(single.p[-1:], torch.softmax(net(x / 16), 1))
+    both = labels_of(plan, "ensemble-hard").of(setting, nets)
+    with torch.no_grad():
+        mean = sum(torch.softmax(nets[name][0].eval()(x / 16), 1) for name in ("labeller-1", "labeller-2")) / 2
+    torch.testing.assert_close(both.p[-1:], mean)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.8])
+def test_every_batch_has_its_labelled_share(share):
+    plan = prepared(labelled_share=share, labels=40)
+    setting = plan.settings[0]
+    nets = networks(plan, setting)
+    stream = stage(plan, "views-hard").batch(setting, nets)
+    for step in (0, 3, 7):
+        batch = stream(step)
+        known = np.isin(batch.index.numpy(), setting.order[:40])
+        assert known.sum() == round(share * 64)
+        assert len(batch) == 64
+        assert np.isin(batch.index.numpy(), setting.order).all()
+        assert (batch.y.numpy() >= 0).tolist() == known.tolist()
+
+
+@pytest.mark.parametrize(("name", "hard"), [("views-hard", True), ("views-soft", False)])
+def test_what_the_student_is_told(name, hard):
+    plan = prepared(labels=40)
+    setting = plan.settings[0]
+    nets = networks(plan, setting)
+    one = stage(plan, name)
+    batch, teacher = one.batch(setting, nets)(2), one.teacher(setting, nets)
+    (net,) = one.nets(setting)
+    lesson = teacher.teach(batch, Student(net, one.rule, seed=0))
+    p = labels_of(plan, name).of(setting, nets)
+    row = {int(r): i for i, r in enumerate(p.rows)}
+    assert torch.equal(lesson.weight, torch.ones(64))
+    for i, index in enumerate(batch.index.tolist()):
+        if index in row:
+            want = torch.eye(10)[p.p[row[index]].argmax()] if hard else p.p[row[index]]
+        else:
+            want = torch.eye(10)[int(setting.source.y[index])]
+        torch.testing.assert_close(lesson.target[i], want, atol=1e-6, rtol=1e-5)
+
+
+def test_of_equal_answers_the_lowest_class_is_the_label():
+    plan = prepared(labels=40, arms="views-hard")
+    setting = plan.settings[0]
+    one = stage(plan, "views-hard")
+    nets = networks(plan, setting)
+    with torch.no_grad():
+        nets["labeller-1"][0][-1].weight.zero_()
+        nets["labeller-1"][0][-1].bias.copy_(torch.tensor([0.0] * 3 + [2.0] * 4 + [1.0] * 3))
+    batch = one.batch(setting, nets)(0)
+    lesson = one.teacher(setting, nets).teach(batch, Student(one.nets(setting)[0], one.rule, seed=0))
+    assert lesson.target[32:].argmax(1).tolist() == [3] * 32
+    assert torch.equal(lesson.target[32:].sum(1), torch.ones(32))
+
+
+def test_right_labels_of_the_others_are_not_looked_at():
+    """Exchanging the labels of all rows but the labelled ones changes nothing of a lesson, but for true-labels."""
+    plan = prepared(labels=40)
+    setting = plan.settings[0]
+    nets = networks(plan, setting)
+
+    def lesson(name):
+        one = stage(plan, name)
+        batch = one.batch(setting, nets)(1)
+        student = Student(one.nets(setting)[0], one.rule, seed=0)
+        return one.teacher(setting, nets).teach(batch, student)
+
+    before = {
+        name: lesson(name).target.clone() for name in ("views-hard", "views-soft", "one-view-hard", "true-labels")
+    }
+    others = setting.order[40:]
+    kept = setting.source.y[others].copy()
+    try:
+        setting.source.y[others] = (kept + 1) % 10
+        setting.__dict__.pop("_y", None)
+        for name in ("views-hard", "views-soft", "one-view-hard"):
+            assert torch.equal(lesson(name).target, before[name])
+        assert not torch.equal(lesson("true-labels").target, before["true-labels"])
+    finally:
+        setting.source.y[others] = kept
+
+
+def test_labelled_rows_are_drawn_as_for_the_baseline():
+    plan = prepared()
+    setting = plan.settings[0]
+    nets = networks(plan, setting)
+    alone = stage(plan, "supervised").batch(setting, nets)(5)
+    both = stage(plan, "views-hard").batch(setting, nets)(5)
+    assert torch.equal(both.index[:32], alone.index[:32])
+    assert torch.equal(both.x[:32], alone.x[:32])  # warped alike
+    truth = union(setting, setting.order[:100], setting.order[100:], (32, 32), 8, replacement=True, true=True)(5)
+    assert torch.equal(truth.index, both.index)
+    assert torch.equal(truth.y, torch.from_numpy(setting.source.y)[truth.index])
+
+
+def test_a_threshold_leaves_rows_out(tmp_path):
+    plan = prepared()
+    setting = plan.settings[0]
+    nets = networks(plan, setting)
+    everything = labels_of(plan, "views-hard").of(setting, nets)
+    middle = float(everything.p.amax(1).median())
+    few = labels_of(prepared(threshold=middle), "views-hard").of(setting, nets)
+    assert few.total == 1100
+    assert 500 < len(few.rows) < 600
+    assert set(few.rows) == set(everything.rows[(everything.p.amax(1) >= middle).numpy()])
+    with pytest.raises(DataError, match=r"^threshold 1 keeps none of 1100 rows, whose largest confidence is 0\.\d+"):
+        run(Config(**SMALL | {"arms": "views-hard", "threshold": 1.0, "seeds": 1}), tmp_path / "run")
+
+
+# Options.
+
+
+def test_arms_by_target():
+    assert [a.name for a in prepared(target="soft").order if a.name in ARMS] == [
+        *("supervised", "label-smoothing", "one-view-soft", "views-soft", "ensemble-soft", "true-labels")
+    ]
+    assert prepared(arms="views-hard, supervised").arms == ("views-hard", "supervised")
+
+
+def test_colour_images(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (60, 3, 32, 32), dtype=np.uint8), rng.integers(0, 3, 60)
+    np.savez(tmp_path / "some.npz", x=x, y=y)
+    options = {"data": str(tmp_path / "some.npz"), "classes": 3, "labels": 10, "batch_size": 8, "student": "cnn"}
+    plan = RECIPE.prepare(Config(**options, steps=2, device="cpu"), fresh=True)
+    assert plan.options.schedule == "published"
+    assert plan.options.views == "pictures"
+    assert not plan.options.warp
+    assert labels_of(plan, "views-hard").views == PICTURES_BANK
+    result = run(Config(**options, steps=2, device="cpu", arms="views-hard,supervised", warp=True), tmp_path / "run")
+    assert result["order"] == ["views-hard", "supervised"]
+
+
+def test_rows_that_are_no_images(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "some.npz", x=rng.normal(size=(80, 5)).astype(np.float32), y=rng.integers(0, 2, 80))
+    options = {"data": str(tmp_path / "some.npz"), "classes": 2, "labels": 10, "batch_size": 8, "steps": 2}
+    with pytest.raises(ConfigError, match=r"^views are of images \(C, H, W\), but .*some.npz have shape \(5,\); use"):
+        RECIPE.prepare(Config(**options, device="cpu"), fresh=True)
+    with pytest.raises(ConfigError, match=r"^--warp needs images \(C, H, W\), but .*some.npz have shape \(5,\)"):
+        RECIPE.prepare(Config(**options, device="cpu", warp=True), fresh=True)
+    arms = "supervised,one-view-hard,ensemble-soft"
+    assert run(Config(**options, device="cpu", arms=arms, seeds=1), tmp_path / "run")["order"] == arms.split(",")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": 9}, r"^--labels is 9, fewer than the 10 classes of digits; give at least one a class"),
+        ({"labels": 1200}, r"^--labels is 1200 of 1200 training rows, which leaves none to be labelled; use fewer"),
+        ({"labels": 0}, r"^--labels is 0"),
+        ({"labelled_share": 0.001}, r"^a labelled share of 0.001 leaves no labelled row in a batch of 64"),
+        ({"labelled_share": 1.0}, r"^a labelled share of 1 leaves no pseudo-labelled row in a batch of 64"),
+        ({"labelled_share": -1.0}, r"^labelled share is -1.0; it must be in 0..1"),
+        ({"views": "spin"}, r'^unknown view "spin"'),
+        ({"views": "identity,scale2"}, r"^the network cannot take the view Rescale\(factor=2.0\)"),
+        ({"threshold": 1.5}, r"^--threshold is 1.5; it must be in 0..1"),
+        ({"ensemble": 1}, r"^--ensemble is 1; it must be in 2..100"),
+        ({"label_smoothing": 0.0}, r"^--label-smoothing is 0.0; it must be above 0, at most 1"),
+        ({"arms": "views"}, r'^unknown arm "views". Did you mean "views-'),
+        ({"arms": ","}, r"^--arms is empty; name at least one"),
+        ({"arms": "views-hard", "target": "hard"}, r"^give one of --arms and --target"),
+        ({"student": "mlp-"}, r'^unknown student "mlp-"'),
+        ({"batch_size": 0}, r"^--batch-size is 0"),
+    ],
+)  # fmt: skip
+def test_options_that_cannot_work(tmp_path, options, message):
+    with pytest.raises((ConfigError, DataError, TutelageError), match=message):
+        run(Config(**SMALL | options), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_line(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["run", "data-distillation", "--labels", "3", "--out", str(out)]) == 2
+    assert "error: --labels is 3, fewer than the 10 classes" in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
+    options = ["--arms", "supervised,views-hard", "--steps", "4", "--seeds", "1", "--threads", "1"]
+    assert main(["run", "data-distillation", *options, "--out", str(out)]) == 0
+    assert "views-hard" in capsys.readouterr().out
+    assert (out / "report.html").is_file()
+
+
+# Stop and go on.
+
+
+class Stop(TutelageError):
+    """As if the run were killed."""
+
+
+class Stopping:
+    """Stops when a stage has taken so many steps."""
+
+    def __init__(self, stage, steps):
+        self.stage, self.steps, self.here, self.taken = stage, steps, False, 0
+
+    def start(self, name, steps, done):
+        self.here, self.taken = name == self.stage, 0
+
+    def advance(self, accuracy):
+        self.taken += 1
+        if self.here and self.taken == self.steps:
+            raise Stop
+
+
+def without_times(out):
+    result = json.loads((out / "result.json").read_text())
+    return {k: v for k, v in result.items() if k not in ("seconds", "environment", "config")}
+
+
+def test_a_stopped_run_goes_on(finished, tmp_path):
+    _, whole = finished
+    out = tmp_path / "run"
+    with pytest.raises(Stop):
+        run(Config(**SMALL, checkpoint_seconds=0.0), out, Stopping("views-soft", 3))
+    data_distillation.resume(RunFolder.open(out))
+    assert without_times(out) == without_times(whole)
+    assert (out / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.slow
+def test_kill_and_resume(tmp_path):
+    command = [sys.executable, "-m", "tutelage"]
+    options = [
+        "--steps",
+        "40",
+        "--seeds",
+        "2",
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+        "--checkpoint-seconds",
+        "0.02",
+        "--evaluations",
+        "10",
+    ]
+    options += ["--student", "mlp-gelu-12-dropout-0.2", "--arms", "supervised,views-hard,true-labels"]
+    whole = tmp_path / "whole"
+    subprocess.run(
+        [*command, "run", "data-distillation", *options, "--out", str(whole)], check=True, capture_output=True
+    )
+    for lines in (6, 30, 46):  # in the baseline, the labeller and the student of its labels
+        out = tmp_path / str(lines)
+        process = subprocess.Popen(
+            [*command, "run", "data-distillation", *options, "--out", str(out)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        seen = out / "metrics.jsonl"
+        while process.poll() is None and not (seen.is_file() and seen.read_bytes().count(b"\n") >= lines):
+            time.sleep(0.01)
+        assert process.poll() is None, "it ended before it could be killed"
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        subprocess.run([*command, "resume", str(out)], check=True, capture_output=True)
+        assert without_times(out) == without_times(whole)
+        assert seen.read_bytes() == (whole / "metrics.jsonl").read_bytes()
