@@ -10,7 +10,12 @@ _WIDE = 5.8
 
 
 def by_step(
-    curves: Mapping[str, tuple[Sequence[int], Floats]], looks: Mapping[str, Look], what: str, *, scale: float = 1.0
+    curves: Mapping[str, tuple[Sequence[int], Floats]],
+    looks: Mapping[str, Look],
+    what: str,
+    *,
+    scale: float = 1.0,
+    limits: tuple[float, float] | None = None,
 ) -> str:
     """Draw a metric over steps, with a band over seeds.
 
@@ -19,6 +24,7 @@ def by_step(
         looks: of each arm.
         what: name of the axis.
         scale: shown is the value times this.
+        limits: of the axis; None: as the curves need.
     """
     with drawing():
         drawn = figure(_WIDE, 3.6, fit=True)
@@ -30,6 +36,9 @@ def by_step(
             axes.plot(
                 steps, shown.mean, color=look.colour, linestyle=look.dash, linewidth=1.7, marker=marker, label=name
             )
+        if limits is not None:
+            edge = 0.03 * (limits[1] - limits[0])
+            axes.set_ylim(limits[0] - edge, limits[1] + edge)
         axes.grid()
         axes.set_xlabel("step")
         axes.set_title(what, loc="left", fontsize=9.5)
