@@ -4,16 +4,19 @@ import importlib
 import inspect
 import re
 import shlex
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 
 import pytest
+import torch
 from pydantic import TypeAdapter
 
+from tutelage import SGD, Student, train
 from tutelage.cli import app
 from tutelage.recipes import RECIPES
 from tutelage.recipes.curricula import Config
 from tutelage.recipes.options import Options, check_ranges
+from tutelage.testing import tiny_batch, tiny_net
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -49,6 +52,18 @@ def test_the_pipelines_of_the_docs_run():
     first, second = blocks("docs/pipeline.md", "python")
     exec(first, {})
     exec(second, {})
+
+
+def test_the_large_teacher_of_the_docs_labels_and_learns():
+    (code,) = blocks("docs/pseudo-labels.md", "python")
+    names = {}
+    exec(code, names)
+    batch = tiny_batch(6)
+    batch = replace(batch, index=torch.arange(6))
+    labelled = replace(batch, y=torch.arange(6) % 3)
+    teacher, student = names["adjusted"](torch.randn(6, 3)).double(), Student(tiny_net(), SGD(0.1))
+    (step,) = train(student, teacher, [replace(batch, labelled=labelled)])
+    assert "h" in step.metrics
 
 
 @pytest.mark.parametrize(

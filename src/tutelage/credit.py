@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .errors import NotDifferentiable
+from .hypergradient.base import operators_named
 from .hypergradient.one_step import answers_along
 from .lesson import Lesson
 from .losses import cross_entropy
@@ -28,6 +29,7 @@ Feedback = Callable[[Student], Tensor]
 """A loss of the student on labelled examples: a scalar."""
 Direction = Mapping[str, Tensor | None]
 """By parameter; None where nothing depends on it."""
+_INSTEAD = 'mode "soft-fd" (--soft fd) or "hard-scalar", which need neither'
 
 
 class Pullback(NamedTuple):
@@ -97,9 +99,23 @@ def losses_around(student: Student, lesson: Lesson, feedback: Feedback) -> tuple
     return old, new
 
 
+def loss_before(student: Student, lesson: Lesson, feedback: Feedback) -> Tensor:
+    """Return the feedback at the student's present parameters, with the running statistics that the step leads to."""
+    with torch.no_grad():
+        later = student.follow(lesson, _averaged(student, lesson))
+        old = feedback(later.at(student.params))
+    mean_over_ranks([old])
+    return old
+
+
 def by_jvp(student: Student, lesson: Lesson, s: Direction) -> Tensor:
-    """Return the credit table (N, C) by one forward-mode pass: exact, no derivative of a derivative."""
-    z, u = answers_along(student, lesson.x, s)
+    """Return the credit table (N, C) by one forward-mode pass: exact, no derivative of a derivative.
+
+    Raises:
+        NotDifferentiable: if an operator of the student's network has no forward mode.
+    """
+    with operators_named("by_jvp", student, _INSTEAD):
+        z, u = answers_along(student, lesson.x, s)
     along = u - (torch.softmax(z, -1) * u).sum(-1, keepdim=True)
     return _table(lesson, along)
 
@@ -133,11 +149,15 @@ def by_unrolling(student: Student, lesson: Lesson, feedback: Feedback) -> tuple[
         student: who is about to study the lesson.
         lesson: its target (N, C) requires a gradient.
         feedback: of a student.
+
+    Raises:
+        NotDifferentiable: if an operator of the student's network has no second derivative.
     """
-    descent = student.descent(lesson, create_graph=True, keep=True)
-    with torch.enable_grad():
-        loss = feedback(student.follow(lesson, descent))
-    (table,) = torch.autograd.grad(loss, [lesson.target])
+    with operators_named("by_unrolling", student, _INSTEAD):
+        descent = student.descent(lesson, create_graph=True, keep=True)
+        with torch.enable_grad():
+            loss = feedback(student.follow(lesson, descent))
+        (table,) = torch.autograd.grad(loss, [lesson.target])
     return loss.detach(), table
 
 

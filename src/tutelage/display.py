@@ -234,20 +234,21 @@ def _by_stage(result: Mapping[str, Any]) -> ResultTable:
 def silent_masks(result: Mapping[str, Any]) -> list[str]:
     """Return a line for each arm whose mask kept no example for a pass, with how sure its labels were then."""
     lines = []
-    for arm, found in _by_name(result.get("silent_masks", [])).items():
+    for (arm, option), found in _by_name(result.get("silent_masks", [])).items():
         counts = ", ".join(map(str, found[0]["histogram"]))
         seeds = ", ".join(str(f["seed"]) for f in found)
+        also = " or --uda-temperature" if option == "--uda-threshold" else ""
         lines.append(
             f"{arm}, seeds {seeds}: the threshold masked every example for {max(f['steps'] for f in found)} steps; "
-            f"examples by confidence, in tenths: {counts}. Lower --uda-threshold or --uda-temperature."
+            f"examples by confidence, in tenths: {counts}. Lower {option}{also}."
         )
     return lines
 
 
-def _by_name(warnings: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    found: dict[str, list[Mapping[str, Any]]] = {}
+def _by_name(warnings: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for warning in warnings:
-        found.setdefault(warning["arm"], []).append(warning)
+        found.setdefault((warning["arm"], warning["option"]), []).append(warning)
     return found
 
 

@@ -126,10 +126,10 @@ class UDA:
     mask_on: Literal["sharpened", "plain"] = "sharpened"
 
     def __post_init__(self) -> None:
-        if not self.weight >= 0:
-            raise ConfigError(f"UDA: weight is {self.weight}; it must be at least 0.")
-        if not self.temperature > 0:
-            raise ConfigError(f"UDA: temperature is {self.temperature}; it must be above 0.")
+        if not 0 <= self.weight < math.inf:
+            raise ConfigError(f"UDA: weight is {self.weight}; it must be at least 0, and finite.")
+        if not 0 < self.temperature < math.inf:
+            raise ConfigError(f"UDA: temperature is {self.temperature}; it must be above 0, and finite.")
         _share(self.threshold, "UDA: threshold")
         if self.ramp < 0:
             raise ConfigError(f"UDA: ramp is {self.ramp}; it is a number of steps, at least 0.")

@@ -112,6 +112,8 @@ def test_the_threshold_looks_at_the_sharpened_or_the_plain():
     ("options", "message"),
     [
         ({"weight": -1}, "UDA: weight is -1; it must be at least 0"),
+        ({"weight": math.inf}, "UDA: weight is inf; it must be at least 0, and finite"),
+        ({"temperature": math.inf}, "UDA: temperature is inf; it must be above 0, and finite"),
         ({"temperature": 0}, "UDA: temperature is 0; it must be above 0"),
         ({"threshold": 1.5}, r"UDA: threshold is 1\.5; it must be in 0\.\.1"),
         ({"ramp": -1}, "UDA: ramp is -1; it is a number of steps"),

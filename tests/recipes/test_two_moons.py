@@ -66,6 +66,7 @@ def test_every_arm(tmp_path):
     result = run(Config(**SMALL), tmp_path / "out")
     assert list(result["arms"]) == list(ARMS)
     assert result["data"]["labelled_rows"] == 6
+    assert result["data"]["transductive"]
     assert result["data"]["unlabelled_rows"] == result["data"]["test_rows"] == 60
 
 

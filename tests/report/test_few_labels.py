@@ -7,6 +7,7 @@ import pytest
 
 from tutelage.display import result_table, silent_masks
 from tutelage.evaluation import paired, summary
+from tutelage.recipes.pseudo_labels import ARMS
 from tutelage.report import write
 from tutelage.report.few_labels import PNG
 from tutelage.runs import RunFolder
@@ -51,7 +52,10 @@ def run(tmp_path):
             for a in ACCURACY
             if list(ACCURACY).index(a) > list(ACCURACY).index(b)
         ],
-        "silent_masks": [{"arm": "uda", "seed": 1, "steps": 40, "histogram": [0, 5, 3, 0, 0, 0, 0, 0, 0, 0]}],
+        "silent_masks": [
+            {"arm": arm, "seed": 1, "steps": 40, "histogram": [0, 5, 3, 0, 0, 0, 0, 0, 0, 0], "option": option}
+            for arm, option in (("uda", "--uda-threshold"), ("distil", "--label-threshold"))
+        ],
         "environment": {},
         "seconds": {},
         "config": {},
@@ -81,6 +85,7 @@ def test_which_part_is_whose(run):
 def test_health(run):
     text = page(run)
     assert "Warning: in uda, seed 1, the threshold masked every example for 40 steps" in text
+    assert "in tenths: 0, 5, 3, 0, 0, 0, 0, 0, 0, 0. Lower --label-threshold." in text
     assert "in tenths: 0, 5, 3, 0, 0" in text
     assert "Labels by class" in text
     assert ">75.0<" in text
@@ -108,5 +113,33 @@ def test_the_terminal(run):
     table = result_table(result)
     assert [name for name, _ in table.columns] == ["arm", "accuracy", "− supervised", "− uda", "− distil"]
     assert table.title == "digits: 20 labelled rows, 1,300 without, 497 test rows, 3 seeds"
-    (line,) = silent_masks(result)
+    line, other = silent_masks(result)
     assert line.startswith("uda, seeds 1: the threshold masked every example for 40 steps; examples by confidence, in")
+    assert line.endswith("Lower --uda-threshold or --uda-temperature.")
+    assert other.startswith("distil, seeds 1: the threshold masked every example for 40 steps")
+    assert other.endswith("Lower --label-threshold.")
+
+
+def test_what_a_student_has_besides(run):
+    """Its part is also that of its average and its fine-tuning."""
+    assert "without feedback, with its" not in page(run)
+    run.write("result.json", run.read("result.json") | {"config": {"ema": 0.99, "finetune_steps": 200}})
+    text = page(run)
+    assert "a student beside the network, without feedback, with its moving average and fine-tuning" in text
+    assert "0.0 points (a tie) the student's beside it, with its moving average and fine-tuning, 5.0 points" in text
+
+
+def test_who_sees_the_test_rows(run):
+    """On two moons everything is seen, so the page must not say that nobody does."""
+    assert "497 test examples, which no teacher sees" in page(run)
+    result = run.read("result.json")
+    run.write("result.json", result | {"data": result["data"] | {"transductive": True}})
+    assert "no teacher sees" not in page(run)
+    assert "Accuracy is measured on these very examples: what is tested was there, unlabelled, in training." in page(
+        run
+    )
+
+
+def test_no_arm_is_described_by_its_neighbour():
+    """Arms are listed by their accuracy."""
+    assert not [arm.about for arm in ARMS.values() if "The same" in arm.about or "that network" in arm.about]

@@ -18,7 +18,7 @@ from tutelage.losses import cross_entropy
 from tutelage.masks import FlexMatch, FreeMatch, SoftMatch
 from tutelage.randomness import seeded
 from tutelage.schedules import Wait
-from tutelage.semi_supervised import UDA, Average, consistency
+from tutelage.semi_supervised import UDA, Average, confidences, consistency
 from tutelage.teachers import MetaPseudoLabels, OfflinePseudoLabels, UnsupervisedDataAugmentation
 from tutelage.testing import tiny_batch, tiny_net
 
@@ -101,6 +101,7 @@ def test_the_step_taken_is_the_step_looked_at(mode):
 def test_passes_of_a_step(mode, passes, monkeypatch):
     """One of the teacher; of the student the studied one, the feedback, and what the mode adds; one gradient."""
     teacher, student = pair(mode, uda=UDA(), net=plain)
+    list(train(student, teacher, [semi_batch(1)]))  # the first step is one of those that report more
     count = {"teacher": 0, "student": 0, "gradient": 0}
     for who, module in (("teacher", teacher.network.net), ("student", student.architecture)):
         module.register_forward_hook(lambda *_, who=who: count.update({who: count[who] + 1}))
@@ -333,11 +334,104 @@ def test_metrics():
     teacher, student = pair(uda=UDA(threshold=0.0), report_every=2)
     found = [step.metrics for step in train(student, teacher, [semi_batch(t) for t in range(3)])]
     assert {"eta", "h", "feedback_loss", "supervised_loss", "uda_loss", "uda_weight", "mask_rate"} <= found[0].keys()
-    assert ["meta_norm" in m for m in found] == [True, False, True]
+    for name in ("meta_norm", "meta_cosine", "feedback_before"):
+        assert [name in m for m in found] == [True, False, True]
     assert -1 <= float(found[0]["meta_cosine"]) <= 1
     assert float(found[0]["mask_rate"]) == 1.0
     assert int(found[0]["label_histogram"].sum()) == int(found[0]["confidence_histogram"].sum()) == 12
     assert not any(t.requires_grad for m in found for t in m.values() if torch.is_tensor(t))
+
+
+def test_the_cosine_is_with_the_gradient_of_the_supervised_term():
+    """Not of all the rest; none without that term; both losses of the feedback are those of the real step."""
+    own = {"own": SGD(0.0), "rule": SGD(0.3), "net": plain, "temperature": 0.7}
+    teacher, student = pair(uda=UDA(4.0, 0.7, 0.0, 0), **own)
+    batch = semi_batch()
+    feedback = feedback_loss(batch.labelled.x, batch.labelled.y)
+    net, params = teacher.network.net, list(teacher.network.net.parameters())
+    q = torch.softmax(net(batch.views["weak"]) / 0.7, -1)
+    lesson = teacher.teach(batch, student)
+    after = student.after(replace(lesson, target=q))
+    sides = feedback(after), F.cross_entropy(net(batch.labelled.x), batch.labelled.y)
+    meta, supervised = (torch.cat([g.flatten() for g in torch.autograd.grad(side, params)]) for side in sides)
+    metrics = teacher.learn(lesson, student, None)
+    assert float(metrics["meta_cosine"]) == pytest.approx(float(torch.cosine_similarity(meta, supervised, 0)))
+    assert float(metrics["meta_norm"]) == pytest.approx(float(meta.norm()))
+    assert float(metrics["feedback_before"]) == pytest.approx(float(feedback(student).detach()), rel=1e-12)
+    assert float(metrics["feedback_loss"]) == pytest.approx(float(feedback(after).detach()), rel=1e-12)
+    alone, student = pair(supervised_weight=0.0, **own)
+    metrics = alone.learn(alone.teach(batch, student), student, None)
+    assert "meta_norm" in metrics
+    assert "meta_cosine" not in metrics
+
+
+def test_the_masks_histogram_is_of_what_the_mask_looks_at():
+    """The weak view before the temperature of the labels; that of the labels is of the labels."""
+    teacher, student = pair("distil", net=plain, uda=UDA(), label_view="strong", temperature=0.2, label_threshold=0.99)
+    batch = semi_batch()
+    weak, strong = (torch.softmax(teacher.network.net(batch.views[v]).detach(), -1) for v in ("weak", "strong"))
+    labels = torch.softmax(teacher.network.net(batch.views["strong"]).detach() / 0.2, -1)
+    lesson = teacher.teach(batch, student)
+    metrics = teacher.learn(lesson, student, None)
+    assert torch.equal(metrics["mask_histogram"], confidences(weak))
+    assert torch.equal(metrics["confidence_histogram"], confidences(labels))
+    assert not torch.equal(confidences(weak), confidences(strong))
+    assert float(metrics["label_rate"]) == float((labels.amax(-1) >= 0.99).double().mean())
+
+
+class Bent(torch.autograd.Function):
+    """A function without forward mode."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.tanh()
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return g * (1 - x.tanh() ** 2)
+
+
+class WithBent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.last(Bent.apply(self.first(x)))
+
+
+class Attentive(nn.Module):
+    """Fused attention: neither forward mode nor a second derivative."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(2, 24), nn.Linear(8, 3)
+
+    def forward(self, x):
+        q, k, v = self.first(x.view(len(x), 1, 3, 2)).chunk(3, -1)
+        return self.last(F.scaled_dot_product_attention(q, k, v).mean((1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("net", "mode", "operator"),
+    [
+        (WithBent, "soft-jvp", "autograd.Function"),
+        (WithBent, "hard-per-sample", "autograd.Function"),
+        (Attentive, "soft-jvp", "_scaled_dot_product_flash_attention_for_cpu"),
+        (Attentive, "soft-unroll", "_scaled_dot_product_flash_attention_for_cpu_backward"),
+    ],
+)
+def test_a_student_without_the_derivative_that_the_mode_needs(net, mode, operator):
+    with seeded(0):
+        made = net().double()
+    teacher, student = MetaPseudoLabels(tiny_net(), SGD(0.1), mode).double(), Student(made, SGD(0.1))
+    with pytest.raises(NotDifferentiable, match=rf"{operator} has no .* mode \"soft-fd\" \(--soft fd\) or \"hard-s"):
+        teacher.learn(teacher.teach(semi_batch(), student), student, None)
+    for other in ("soft-fd", "hard-scalar"):
+        able = MetaPseudoLabels(tiny_net(), SGD(0.1), other).double()
+        assert list(train(student, able, [semi_batch()]))
 
 
 def test_reporting_changes_nothing():
@@ -482,6 +576,7 @@ def test_a_mask_that_keeps_nothing_is_told(monkeypatch):
         ({"meta_weight": float("nan")}, "meta_weight is nan; it must be finite"),
         ({"supervised_weight": -1}, "supervised_weight is -1; it must be at least 0"),
         ({"temperature": 0}, "temperature is 0; it must be above 0"),
+        ({"temperature": float("inf")}, "temperature is inf; it must be above 0, and finite"),
         ({"label_smoothing": 1}, r"label_smoothing is 1; it must be in \[0, 1\)"),
         ({"label_view": "clean"}, r'unknown label_view "clean"'),
         ({"credit": "cosine", "mode": "hard-scalar"}, r'unknown credit "cosine"'),
@@ -584,5 +679,11 @@ def test_offline_options():
         OfflinePseudoLabels(logits / 0)
     with pytest.raises(DataError, match=r"index has shape \(3,\); it needs a position a row"):
         OfflinePseudoLabels(logits, torch.arange(3))
-    with pytest.raises(ConfigError, match="temperature is 0; it must be above 0"):
-        OfflinePseudoLabels(logits, temperature=0)
+    for temperature in (0, float("inf")):
+        with pytest.raises(ConfigError, match=f"temperature is {temperature}; it must be above 0, and finite"):
+            OfflinePseudoLabels(logits, temperature=temperature)
+    some = OfflinePseudoLabels(logits, threshold=0.7)
+    metrics = some.learn(None, None, None)
+    sure = torch.softmax(logits, -1).amax(-1) >= 0.7
+    assert float(metrics["label_rate"]) == float(sure.double().mean())
+    assert torch.equal(metrics["confidence_histogram"], confidences(torch.softmax(logits, -1)))

@@ -18,6 +18,7 @@ from .problem import Problem, Taught, ValidationLoss
 
 _UNSUPPORTED = re.compile(
     r"derivative for '?(?:aten::)?(\w+)'? is not implemented|forward AD with (\w+)|(torch\.compile) with aot_autograd"
+    r"|for custom (autograd\.Function)"
 )
 
 
@@ -109,7 +110,7 @@ class Hypergradient(ABC):
         return result
 
     def _solved(self, problem: Problem) -> tuple[Tensor, list[Tensor]]:
-        with torch.enable_grad(), _without_autocast_cache(), _operators_named(type(self).__name__, problem.student):
+        with torch.enable_grad(), _without_autocast_cache(), operators_named(type(self).__name__, problem.student):
             loss = self.differentiate(problem).detach()
             gradients = problem.gradients() if loss.isfinite() else []
             self.stats.unused = problem.unused
@@ -131,7 +132,19 @@ def _without_autocast_cache() -> Iterator[None]:
 
 
 @contextmanager
-def _operators_named(strategy: str, student: Student) -> Iterator[None]:
+def operators_named(
+    strategy: str, student: Student, instead: str = 'OneStep("fd"), which needs neither'
+) -> Iterator[None]:
+    """Name the operator of the student's network that lacks the derivative which a strategy needs.
+
+    Args:
+        strategy: its name.
+        student: whose network it is.
+        instead: what else there is.
+
+    Raises:
+        NotDifferentiable: in place of the error of PyTorch.
+    """
     try:
         yield
     except RuntimeError as error:
@@ -142,7 +155,7 @@ def _operators_named(strategy: str, student: Student) -> Iterator[None]:
         operator = next(name for name in found.groups() if name)
         raise NotDifferentiable(
             f"{strategy}: {operator} has no derivative of its derivative, or no forward mode. For attention, use "
-            'torch.nn.attention.sdpa_kernel(SDPBackend.MATH); for anything, OneStep("fd"), which needs neither.'
+            f"torch.nn.attention.sdpa_kernel(SDPBackend.MATH); for anything, {instead}."
         ) from error
 
 

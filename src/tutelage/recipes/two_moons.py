@@ -20,7 +20,8 @@ from ..errors import ConfigError
 from ..runs import RunFolder
 from .pseudo_labels import running
 from .pseudo_labels.arms import ARMS as ARMS
-from .pseudo_labels.options import MOONS, Options, check, check_arms, check_used, filled, with_batches
+from .pseudo_labels.checks import check, check_arms, check_used
+from .pseudo_labels.options import MOONS, Options, filled, with_batches
 from .pseudo_labels.running import Plan, Recipe
 from .pseudo_labels.setting import Setting
 from .pseudo_labels.views import Noise
@@ -104,7 +105,7 @@ def _prepare(given: Any, *, fresh: bool) -> Plan:
     options = filled(given, MOONS)
     names = check_arms(options)
     if fresh:
-        check_used(given, names)
+        check_used(given, options, names)
     options = with_batches(options, 2 * options.labels_per_class, options.rows)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     settings = [_setting(seed, options, probed=seed == seeds[0]) for seed in seeds]

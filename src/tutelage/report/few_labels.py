@@ -26,6 +26,7 @@ _PARTS = (
     ("mpl-wrong-sign", "distil", "control: the meta-gradient with its sign turned"),
 )
 _WORDS = {"better": "a gain", "worse": "a loss", "tie": "a tie", "one seed": "one seed only, no verdict"}
+_BESIDES = {"ema": "moving average", "finetune_steps": "fine-tuning"}
 _MOST_CLASSES = 20
 PNG, GIF = "boundaries.png", "boundaries.gif"
 
@@ -56,12 +57,13 @@ def parts(run: Run, looks: Looks) -> Markup | None:
     steps = [(a, b, words, found[a, b]) for a, b, words in _PARTS if (a, b) in found]
     if not steps:
         return None
-    head = [tables.heading(name) for name in ("Step", "What is added", "Worth")]
+    after = _after(run)
+    head = [tables.heading("Step"), tables.heading("What is added", class_="words"), tables.heading("Worth")]
     rows = [
         element(
             "tr",
             element("th", tables.swatch(looks[a]), text(f"{a} − {b}"), scope="row"),
-            tables.cell(words),
+            element("td", text(words + (after if a == "distil" else "")), class_="words"),
             tables.difference_cell(difference),
         )
         for a, b, words, difference in steps
@@ -70,10 +72,17 @@ def parts(run: Run, looks: Looks) -> Markup | None:
         "Each row adds one part to the arm before it, with the same labelled rows, batches and initial networks:",
         "the paired difference in accuracy is what that part is worth here, a tie where its interval contains 0.",
     )
-    return section("Where the gain comes from", note, *_in_a_sentence(found), tables.table(head, rows))
+    return section("Where the gain comes from", note, *_in_a_sentence(found, after), tables.table(head, rows))
 
 
-def _in_a_sentence(found: Mapping[tuple[str, str], Comparison]) -> list[Markup]:
+def _after(run: Run) -> str:
+    """What a student has besides that the network of uda has not."""
+    config = run.part("config")
+    parts = [name for option, name in _BESIDES.items() if config.get(option)]
+    return f", with its {' and '.join(parts)}" if parts else ""
+
+
+def _in_a_sentence(found: Mapping[tuple[str, str], Comparison], after: str) -> list[Markup]:
     whole, uda, student, meta = (
         found.get(pair)
         for pair in (("mpl-soft", "supervised"), ("uda", "supervised"), ("distil", "uda"), ("mpl-soft", "distil"))
@@ -86,7 +95,7 @@ def _in_a_sentence(found: Mapping[tuple[str, str], Comparison]) -> list[Markup]:
 
     line = (
         f"From labels alone to soft meta pseudo labels accuracy changes by {said(whole)}: {said(uda)} are UDA's, "
-        f"{said(student)} the student's beside it, {said(meta)} the meta-gradient's."
+        f"{said(student)} the student's beside it{after}, {said(meta)} the meta-gradient's."
     )
     return [paragraph(line)]
 
@@ -113,16 +122,26 @@ def health(run: Run, looks: Looks) -> Markup | None:
     if not masks and not sure:
         return None
     shown = [_warning(warning) for warning in run.result.get("silent_masks", [])]
-    for metric, what, scale in (
-        ("mask_rate", "share of unlabelled examples that pass the mask, %", 100.0),
-        ("h", "credit h of the labels: by how much they lower the labelled loss", 1.0),
-        ("meta_cosine", "cosine of the meta-gradient and the rest of the teacher's", 1.0),
-        ("label_entropy", "mean entropy of the labels, nats", 1.0),
+    for metric, what, scale, limits in (
+        ("mask_rate", "share of unlabelled examples that pass the mask, %", 100.0, (0.0, 100.0)),
+        ("label_rate", "share of labels that are sure enough for the student, %", 100.0, (0.0, 100.0)),
+        ("h", "credit h of the labels: by how much they lower the labelled loss *", 1.0, None),
+        ("feedback_loss", "labelled loss of the student after its step, nats", 1.0, None),
+        ("meta_cosine", "cosine of the meta-gradient and that of the teacher's labelled loss", 1.0, (-1.0, 1.0)),
+        ("label_entropy", "mean entropy of the labels, nats", 1.0, None),
     ):
         if curves := _curves(run, metric):
-            shown.append(picture(few_labels_plots.by_step(curves, looks, what, scale=scale), f"{what}, over steps."))
+            drawn = few_labels_plots.by_step(curves, looks, what, scale=scale, limits=limits)
+            shown.append(picture(drawn, f"{what}, over steps."))
+    if _curves(run, "h"):
+        shown.append(
+            paragraph(
+                "* The difference itself in mpl-scalar under plain SGD, else to first order at the step's end: where",
+                "steps are large the loss may fall though h is below 0.",
+            )
+        )
     if sure:
-        shown.append(paragraph("Labels by confidence before the temperature, in percent, at the end of training:"))
+        shown.append(paragraph("Labels by confidence, the largest probability, in percent, at the end of training:"))
         shown.append(_shares(sure, [f"from {i / 10:.1f}" for i in range(10)], looks))
     note = paragraph(
         "The consistency term counts examples whose label is sure enough. Where the mask lets none pass, the term is 0",
@@ -135,7 +154,7 @@ def _warning(warning: Mapping[str, Any]) -> Markup:
     counts = ", ".join(map(str, warning["histogram"]))
     line = (
         f"Warning: in {warning['arm']}, seed {warning['seed']}, the threshold masked every example for "
-        f"{warning['steps']} steps; examples by confidence, in tenths: {counts}. Lower --uda-threshold."
+        f"{warning['steps']} steps; examples by confidence, in tenths: {counts}. Lower {warning['option']}."
     )
     return element("p", element("strong", text(line)))
 

@@ -18,6 +18,7 @@ def by_step(
     *,
     scale: float = 1.0,
     skip: float = 0.0,
+    limits: tuple[float, float] | None = None,
 ) -> str:
     """Draw a metric over steps, with a band over seeds.
 
@@ -27,6 +28,7 @@ def by_step(
         what: name of the axis.
         scale: shown is the value times this.
         skip: share of the points at the start that do not choose the lower limit of the axis.
+        limits: of the axis; None: as the curves need.
     """
     with drawing():
         drawn = figure(_WIDE, 3.6, fit=True)
@@ -41,6 +43,9 @@ def by_step(
         if skip:
             lows = [band(scale * values).low[int(skip * values.shape[1]) :] for _, values in curves.values()]
             axes.set_ylim(bottom=min(float(np.nanmin(low)) for low in lows) - 1)
+        if limits is not None:
+            edge = 0.03 * (limits[1] - limits[0])
+            axes.set_ylim(limits[0] - edge, limits[1] + edge)
         axes.grid()
         axes.set_xlabel("step")
         axes.set_title(what, loc="left", fontsize=9.5)

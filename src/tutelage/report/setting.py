@@ -38,7 +38,9 @@ def sentences(run: Run) -> list[str]:
             f"{data['labelled_rows']:,} examples have a label, {data['unlabelled_rows']:,} are there without{inside}."
         )
         told.append(rows)
-    if data.get("test_rows"):
+    if data.get("transductive"):
+        told.append("Accuracy is measured on these very examples: what is tested was there, unlabelled, in training.")
+    elif data.get("test_rows"):
         told.append(f"Accuracy is measured on {data['test_rows']:,} test examples, which no teacher sees.")
     return told
 

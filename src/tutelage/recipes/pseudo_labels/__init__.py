@@ -21,8 +21,9 @@ from ...runs import RunFolder
 from ..trajectory import Watcher
 from . import running
 from .arms import ARMS as ARMS
+from .checks import check, check_arms, check_used
 from .drawing import draw, from_files
-from .options import DIGITS, PUBLISHED, Options, check, check_arms, check_used, filled, with_batches
+from .options import DIGITS, PUBLISHED, Options, filled, with_batches
 from .running import Plan, Recipe
 from .setting import Setting
 from .views import Noise, Pictures, Views
@@ -100,11 +101,12 @@ def _prepare(given: Any, *, fresh: bool) -> Plan:
     options = _of_the_data(filled(given, PUBLISHED if published else DIGITS), data, published, colour)
     names = check_arms(options)
     if fresh:
-        check_used(given, names)
+        check_used(given, options, names)
         _check_views(given, options)
+        _check_rows(given, data)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     splits = [_roles(data, seed, options) for seed in seeds]
-    options = with_batches(options, len(splits[0].trusted), len(splits[0].unlabelled))
+    options = with_batches(options, len(splits[0].trusted), len(splits[0].unlabelled), published=published)
     settings = [
         Setting(
             seed=seed,
@@ -175,6 +177,14 @@ def _check_views(given: Any, options: Any) -> None:
     for name in _PICTURES if options.views == "noise" else _NOISE:
         if getattr(given, name) != getattr(usual, name):
             raise ConfigError(f"--{name.replace('_', '-')} does nothing with --views {options.views}; leave it out.")
+
+
+def _check_rows(given: Any, data: DataSet) -> None:
+    """Refuse options on drawing rows where nothing is drawn."""
+    if given.draw is not None and given.labelled_rows is not None:
+        raise ConfigError("--draw does nothing with --labelled-rows; leave it out.")
+    if given.test is not None and data.test is not None:
+        raise ConfigError(f"--test does nothing with {data.train.name}, which has test rows of its own; leave it out.")
 
 
 def _roles(data: DataSet, seed: int, options: Any) -> Any:

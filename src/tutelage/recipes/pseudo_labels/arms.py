@@ -42,9 +42,14 @@ ARMS = {
         "alone",
         consistent=True,
     ),
-    "uda-2": Arm("The same with twice the weight on labelled examples.", "alone", consistent=True, supervised=2.0),
+    "uda-2": Arm(
+        "Unsupervised data augmentation with twice the weight on labelled examples.",
+        "alone",
+        consistent=True,
+        supervised=2.0,
+    ),
     "distil": Arm(
-        "The control: a student learns what that network answers, while it learns; no feedback.",
+        "The control: a student learns what the network of uda answers, while that learns; no feedback.",
         "taught",
         "distil",
         consistent=True,

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
 
 from ...errors import ConfigError
-from ..options import names_of, pick_device
-from .arms import ARMS, ONLY
+from ..options import pick_device
 
 Chosen: TypeAlias = Any
 """Options of which nothing is left to choose; the type checker cannot know which of them are no longer None."""
@@ -234,13 +233,6 @@ MOONS = Profile(
     {"warmup": 1 / 60, "wait": 0.0, "uda_ramp": 1 / 4, "finetune_steps": 0.0},
 )
 
-_COUNTS = ("seeds", "steps", "batch_size", "labelled_batch", "rounds", "evaluations", "finetune_batch", "threads")
-_FROM_0 = ("warmup", "wait", "uda_ramp", "finetune_steps")
-_SIZES = ("teacher_lr", "student_lr", "teacher_weight_decay", "student_weight_decay", "finetune_lr")
-_SHARES = ("uda_threshold", "label_threshold", "offline_threshold", "ema")
-_MOST = {"seeds": 1000, "threads": 1024, "rounds": 100, "steps": 10**8}
-_RULES = ("adam", "adamw", "sgd")
-
 
 def filled(options: Any, profile: Profile) -> Any:
     """Return options with the profile's values where none were given, on this machine's device."""
@@ -250,17 +242,24 @@ def filled(options: Any, profile: Profile) -> Any:
     options = replace(options, **known)
     free = {n: share for n, share in profile.shares.items() if getattr(options, n) is None}
     shares = {n: math.ceil(round(share * options.steps, 6)) for n, share in free.items()}
+    if "wait" in shares:  # at least one step is the student's
+        shares["wait"] = min(shares["wait"], options.steps - 1)
     machine = {"device": str(pick_device(options.device)), "threads": torch.get_num_threads()}
     return replace(options, **shares, **machine, teacher_net=options.teacher_net or options.student)
 
 
-def with_batches(options: Any, labelled: int, pool: int) -> Any:
+def with_batches(options: Any, labelled: int, pool: int, *, published: bool = False) -> Any:
     """Return options with batch sizes for so many labelled and unlabelled rows, and the rates that follow from them.
+
+    Args:
+        options: filled in by a profile.
+        labelled: rows.
+        pool: unlabelled rows.
+        published: whether sizes that are not given are shares of these, as in the published code.
 
     Raises:
         ConfigError: for a batch of more labelled rows than there are, or a rate or warm-up that does not fit.
     """
-    published = options.rates == "warm-cosine"
     own = options.labelled_batch or (min(max(16, labelled // 30), 128, labelled) if published else labelled)
     fine = options.finetune_batch or min(512, labelled)
     for name, size in (("labelled-batch", own), ("finetune-batch", fine)):
@@ -276,66 +275,3 @@ def with_batches(options: Any, labelled: int, pool: int) -> Any:
             "--replacement."
         )
     return replace(options, **sizes, **rates)
-
-
-def check(options: Options) -> None:
-    """Refuse values outside their ranges, and options that none of the arms uses.
-
-    Raises:
-        ConfigError: naming the option.
-    """
-    for name in (*_COUNTS, *_FROM_0):
-        value, least = getattr(options, name), int(name in _COUNTS)
-        if value is not None and not least <= value <= _MOST.get(name, 10**8):
-            raise ConfigError(f"{_flag(name)} is {value}; it must be in {least}..{_MOST.get(name, 10**8)}.")
-    for name in (*_SIZES, "checkpoint_seconds"):
-        value = getattr(options, name)
-        if value is not None and not 0 <= value <= 1e6:
-            raise ConfigError(f"{_flag(name)} is {value}; it must be in 0..1000000.")
-    for name in _SHARES:
-        value = getattr(options, name)
-        if value is not None and not 0 <= value <= 1:
-            raise ConfigError(f"{_flag(name)} is {value}; it must be in 0..1.")
-    for name in ("teacher_rule", "student_rule"):
-        value = getattr(options, name)
-        if value is not None and value not in _RULES:
-            raise ConfigError(f'unknown {name.replace("_", " ")} "{value}". Known: {", ".join(_RULES)}.')
-    if not 0 <= options.first_seed < 2**62:
-        raise ConfigError(f"--first-seed is {options.first_seed}; it must be in 0..2^62.")
-
-
-def check_arms(options: Chosen) -> tuple[str, ...]:
-    """Return the arms.
-
-    Raises:
-        ConfigError: for an unknown one, or one of which the weights leave nothing.
-    """
-    names = names_of(options.teachers, ARMS, "teacher")
-    if not options.uda_weight:
-        for name in names:
-            if name in ("uda", "uda-2"):
-                raise ConfigError(f"--uda-weight 0 makes {name} the same as supervised; leave it out of --teachers.")
-    for name in names:
-        option = "scalar_weight" if name == "mpl-scalar" else "meta_weight"
-        if ARMS[name].meta and getattr(options, option) == 0:
-            raise ConfigError(f"{_flag(option)} 0 makes {name} the same as distil; leave it out of --teachers.")
-    if max(options.wait, 0) >= options.steps and any(ARMS[name].mode for name in names):
-        raise ConfigError(f"--wait {options.wait} leaves the student none of the {options.steps} steps.")
-    return names
-
-
-def check_used(given: Options, names: tuple[str, ...]) -> None:
-    """Refuse an option that was given, but that none of the arms looks at.
-
-    Raises:
-        ConfigError: naming both.
-    """
-    usual = asdict(type(given)())
-    for field in fields(given):
-        arms = ONLY.get(field.name)
-        if arms is not None and getattr(given, field.name) != usual[field.name] and not set(arms) & set(names):
-            raise ConfigError(f"{_flag(field.name)} is of {', '.join(arms)}; none of them is among --teachers.")
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

@@ -3,22 +3,25 @@
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ... import __version__
 from ...checkpoint import save_checkpoint
-from ...errors import CheckpointError, NotFiniteError, TutelageError
+from ...errors import CheckpointError, ConfigError, NotFiniteError, TutelageError
 from ...evaluation import Comparison, paired, summary
+from ...importing import told
 from ...runs import RunFolder, environment
+from ...training import train
 from ..stored import stored_options
 from ..trajectory import Nobody, Watcher
 from .arms import ARMS, BASELINES
 from .options import Chosen, Options
+from .phases import phases
 from .setting import Setting
 from .trial import Record, Trial
 
@@ -66,9 +69,24 @@ class Plan:
     fingerprints: Mapping[str, str]
 
     def rehearse(self) -> None:
-        """Take a step with each arm, so that what cannot work is refused before a folder is made."""
+        """Take a step of each kind with each arm, so that what cannot work is refused before a folder is made.
+
+        Raises:
+            ConfigError: naming the arm, if a network cannot take its step.
+        """
+        setting, options = self.settings[0], replace(self.options, wait=0)  # so that feedback comes at once
         for name in self.names:
-            Trial(name, self.settings[0], self.options).advance()
+            net: nn.Module | None = None
+            for phase in phases(ARMS[name], setting, options)[:2]:  # further rounds are as the first
+                student, teacher = phase.make(net)
+                try:
+                    next(train(student, teacher.to(setting.device), [phase.batch(0)]))
+                except (ValueError, RuntimeError) as error:
+                    raise ConfigError(
+                        f"{name}: a network cannot take a step with {options.batch_size} unlabelled and "
+                        f"{options.labelled_batch} labelled rows: {told(error)}."
+                    ) from error
+                net = student.net
 
 
 def run(recipe: Recipe, options: Any, out: Path, watcher: Watcher | None = None) -> dict[str, Any]:
@@ -265,7 +283,8 @@ def _result(plan: Plan, outcomes: Mapping[str, Outcome], environment: Mapping[st
             "labelled_rows": len(first.roles.trusted),
             "unlabelled_rows": len(first.pool),
             "test_rows": first.test_rows,
-            "include_labelled": bool(first.roles.overlaps),
+            "include_labelled": ("unlabelled", "trusted") in first.roles.overlaps,
+            "transductive": ("test", "unlabelled") in first.roles.overlaps,
             "shape": list(first.source.x.shape[1:]),
         },
         "training": {
@@ -278,7 +297,7 @@ def _result(plan: Plan, outcomes: Mapping[str, Outcome], environment: Mapping[st
         "about": {name: ARMS[name].about for name in plan.names},
         "arms": {arm: {metric: summary(v) for metric, v in metrics.items()} for arm, metrics in values.items()},
         "comparisons": _comparisons({arm: metrics["accuracy"] for arm, metrics in values.items()}),
-        "silent_masks": [line for name, outcome in outcomes.items() for line in _warnings(name, outcome, first)],
+        "silent_masks": [line for name, outcome in outcomes.items() for line in _warnings(name, outcome)],
         "environment": dict(environment),
         "seconds": {name: outcome.seconds for name, outcome in outcomes.items()},
     }
@@ -300,10 +319,6 @@ def _comparisons(accuracies: Mapping[str, list[float]]) -> list[Comparison]:
     ]
 
 
-def _warnings(name: str, outcome: Outcome, setting: Setting) -> list[dict[str, Any]]:
-    """Say of which seeds the mask kept nothing for a whole pass, and how sure the labels were then."""
-    return [
-        {"arm": name, "seed": records[-1]["seed"], "steps": end["silent_steps"], "histogram": end["silent_histogram"]}
-        for records, end in zip(outcome.records, outcome.ends)
-        if end["silent_histogram"] is not None
-    ]
+def _warnings(name: str, outcome: Outcome) -> list[dict[str, Any]]:
+    """Say of which seeds a threshold kept nothing for a whole pass, and how sure the labels were then."""
+    return [{"arm": name, "seed": end["seed"], **silence} for end in outcome.ends for silence in end["silences"]]

@@ -55,7 +55,12 @@ class Setting:
         if present < self.source.num_classes:
             raise DataError(
                 f"{len(self.roles.trusted)} labelled rows hold {present} of the {self.source.num_classes} classes of "
-                f"{self.source.name}; each needs at least one: raise --labels."
+                f"{self.source.name}; each needs at least one: raise --labels, or name rows of every class."
+            )
+        if not self.test_rows:
+            raise DataError(
+                f"no row of {self.source.name} is left to test on; raise --test, or name fewer rows in "
+                "--labelled-rows and --unlabelled-rows."
             )
 
     @cached_property

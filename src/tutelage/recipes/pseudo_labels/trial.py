@@ -1,6 +1,8 @@
 """One arm with one seed: trained, tested now and then, and kept so that it can go on at any step."""
 
+import math
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -19,9 +21,39 @@ from .phases import phases
 from .setting import Setting
 
 Record = dict[str, Any]
-_MEANS = ("loss", "supervised_loss", "uda_loss", "mask_rate", "h", "meta_norm", "meta_cosine", "label_entropy")
+_MEANS: tuple[str, ...] = (
+    "loss",
+    "supervised_loss",
+    "uda_loss",
+    "mask_rate",
+    "label_rate",
+    "label_entropy",
+    "h",
+    "baseline",
+)
+_MEANS += ("feedback_before", "feedback_loss", "meta_norm", "meta_cosine")
 _LAST = ("eta", "uda_weight")
 _SUMS = ("label_histogram", "confidence_histogram")
+
+
+@dataclass
+class _Silence:
+    """For how long a threshold kept nothing.
+
+    Attributes:
+        now: in how many of the latest steps, without a break.
+        longest: the longest such time.
+        histogram: of the examples by confidence at its end, (10,).
+    """
+
+    now: int = 0
+    longest: int = 0
+    histogram: list[int] | None = None
+
+    def note(self, rate: float, histogram: Tensor) -> None:
+        self.now = 0 if rate else self.now + 1
+        if self.now > self.longest:
+            self.longest, self.histogram = self.now, histogram.tolist()
 
 
 class Trial:
@@ -36,8 +68,6 @@ class Trial:
         done: steps taken, of all phases.
         total: steps of all phases.
         records: one an evaluation.
-        silent: in how many of the latest steps, since the ramp's end, the mask kept nothing, without a break.
-        longest: the longest such time.
         frames: answers at the probe of the setting, one an evaluation of the network that counts.
     """
 
@@ -46,12 +76,13 @@ class Trial:
         self.phases = phases(self.arm, setting, options)
         self.total = sum(phase.steps for phase in self.phases)
         self.every = max(1, options.steps // options.evaluations)
-        self._ramp = options.uda_ramp  # before its end nothing much depends on the mask
+        self._ramp = min(options.uda_ramp, options.steps // 2)  # before its end nothing much depends on the mask
         self._pass = max(1, min(setting.steps_a_pass, options.steps - self._ramp))
-        self.done = self.silent = self.longest = 0
+        self.done = 0
         self.records: list[Record] = []
         self.frames: list[Tensor] = []
-        self.histogram: list[int] | None = None
+        own = "--offline-threshold" if self.arm.kind == "offline" else "--label-threshold"
+        self._silences = {"--uda-threshold": _Silence(), own: _Silence()}
         self._seen: dict[str, list[Any]] = {}
         self._ended: Record = {}
         self._enter(0, None)
@@ -105,19 +136,20 @@ class Trial:
         for name in (*_MEANS, *_LAST, *_SUMS):
             if name in metrics:
                 self._seen.setdefault(name, []).append(metrics[name])
-        if "mask_rate" in metrics and self.done > self._ramp:
-            self.silent = self.silent + 1 if not float(metrics["mask_rate"]) else 0
-            if self.silent > self.longest:
-                self.longest = self.silent
-                self.histogram = metrics["confidence_histogram"].tolist()
+        if self.done <= self._ramp:
+            return
+        for rate, silence in zip(("mask_rate", "label_rate"), self._silences.values()):
+            if rate in metrics:
+                sure = (
+                    "mask_histogram" if rate == "mask_rate" and "mask_histogram" in metrics else "confidence_histogram"
+                )
+                silence.note(float(metrics[rate]), metrics[sure])
 
     def _test(self) -> Record:
         """Test all networks; what was seen since the last time is summed up and forgotten."""
         check_finite(self.student)
         product = self._product()
-        logits, y = self.setting.tested(product.predict)
-        if not logits.isfinite().all():
-            raise NotFiniteError(f"the answers to the test rows are not finite after {self.done} steps.")
+        logits, y = self._answers("student", product)
         record: Record = {
             "arm": self.name,
             "seed": self.setting.seed,
@@ -128,16 +160,38 @@ class Trial:
             "per_class": per_class_accuracy(logits, y),
         }
         if isinstance(self.teacher, MetaPseudoLabels):
-            record["teacher_accuracy"] = accuracy(*self.setting.tested(self.teacher.predict))
+            record["teacher_accuracy"] = accuracy(*self._answers("teacher", self.teacher))
             record["student_accuracy"] = record["accuracy"]
             if self.average is not None:
                 record["average_accuracy"] = record["accuracy"]
-                record["student_accuracy"] = accuracy(*self.setting.tested(self.student.predict))
-        record = self._ended | record | _summed(self._seen)
+                record["student_accuracy"] = accuracy(*self._answers("student", self.student))
+        record = self._ended | record | self._summed()
         self._seen = {}
         self.records.append(record)
         self._look(product)
         return record
+
+    def _answers(self, who: str, network: Student | MetaPseudoLabels) -> tuple[Tensor, Tensor]:
+        logits, y = self.setting.tested(network.predict)
+        if not logits.isfinite().all():
+            raise NotFiniteError(f"the {who}'s answers to the test rows are not finite after {self.done} steps.")
+        return logits, y
+
+    def _summed(self) -> Record:
+        """Means, last values and sums of what steps reported."""
+        seen = self._seen
+        found: Record = {
+            name: float(torch.stack([torch.as_tensor(v) for v in seen[name]]).double().mean())
+            for name in _MEANS
+            if name in seen
+        }
+        found |= {name: float(seen[name][-1]) for name in _LAST if name in seen}
+        for name, value in found.items():
+            if not math.isfinite(value):
+                raise NotFiniteError(
+                    f"{name} is {value} after {self.done} steps; lower the learning rates or the weights of the losses."
+                )
+        return found | {name: torch.stack(seen[name]).sum(0).tolist() for name in _SUMS if name in seen}
 
     def _look(self, product: Student) -> None:
         """Keep what the network that counts, and a teacher, answer at the probe: the probability of class 1."""
@@ -147,10 +201,13 @@ class Trial:
         self.frames.append((255 * seen).round().to(torch.uint8).cpu())
 
     def outcome(self) -> Record:
-        """Return what counts in the end: the last record, and the confidences if a mask kept nothing for a pass."""
-        last = self.records[-1]
-        silent = self.longest >= self._pass
-        return last | {"silent_steps": self.longest, "silent_histogram": self.histogram if silent else None}
+        """Return what counts in the end: the last record, and ``silences``: thresholds that kept nothing for a pass."""
+        found = [
+            {"option": option, "steps": silence.longest, "histogram": silence.histogram}
+            for option, silence in self._silences.items()
+            if silence.longest >= self._pass
+        ]
+        return self.records[-1] | {"silences": found}
 
     def state(self) -> tuple[dict[str, Tensor], Record]:
         """Return tensors and facts from which :meth:`restore` goes on."""
@@ -164,8 +221,7 @@ class Trial:
             tensors["frames"] = torch.stack(self.frames)
         tensors |= {f"seen.{name}": torch.stack([torch.as_tensor(v) for v in vs]) for name, vs in self._seen.items()}
         facts = {"phase": self._number, "done": self.done, "records": self.records, "ended": self._ended}
-        facts |= {"silent": self.silent, "longest": self.longest, "histogram": self.histogram}
-        return tensors, facts
+        return tensors, facts | {"silences": {option: asdict(s) for option, s in self._silences.items()}}
 
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Take over what :meth:`state` gave.
@@ -185,17 +241,6 @@ class Trial:
         if self.average is not None:
             self.average.load_state_dict(without_prefix("average", tensors))
         self.records, self._ended = list(facts["records"]), dict(facts["ended"])
-        self.silent, self.longest, self.histogram = facts["silent"], facts["longest"], facts["histogram"]
+        self._silences = {option: _Silence(**silence) for option, silence in facts["silences"].items()}
         self.frames = list(tensors["frames"]) if "frames" in tensors else []
         self._seen = {name: list(values) for name, values in without_prefix("seen", tensors).items()}
-
-
-def _summed(seen: Mapping[str, list[Any]]) -> Record:
-    """Means, last values and sums of what steps reported."""
-    found: Record = {
-        name: float(torch.stack([torch.as_tensor(v) for v in seen[name]]).double().mean())
-        for name in _MEANS
-        if name in seen
-    }
-    found |= {name: float(seen[name][-1]) for name in _LAST if name in seen}
-    return found | {name: torch.stack(seen[name]).sum(0).tolist() for name in _SUMS if name in seen}

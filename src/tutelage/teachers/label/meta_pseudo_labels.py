@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -17,6 +18,7 @@ from ...rules import SGD, Rule
 from ...semi_supervised import (
     UDA,
     Annealing,
+    confidences,
     consistency,
     drawn_labels,
     label_health,
@@ -69,8 +71,9 @@ class MetaPseudoLabels(Teacher):
         scale: of hard-scalar: ``"sum"`` over the batch is unbiased, ``"mean"`` the paper's 1/N of it.
         sample: of the hard modes: False takes the most probable label instead of a drawn one, which is biased.
         reduced: logits (n, C) of a large teacher, looked up by index; ``net`` is then a small network on them.
-        report_every: steps between those whose metrics have ``meta_norm`` (||G||) and ``meta_cosine`` (of G and the
-            gradient of the rest); they take one pass back through the teacher more.
+        report_every: steps between those whose metrics have ``meta_norm`` (||G||), ``meta_cosine`` (of G and the
+            gradient of the supervised term, if there is one) and ``feedback_before``; they take two passes back through
+            the teacher more, and one of the student on the labelled rows.
 
     Raises:
         ConfigError: for options outside their ranges, that do not go together, or that the mode would ignore.
@@ -164,12 +167,16 @@ class MetaPseudoLabels(Teacher):
         """Descend the supervised, consistency and meta terms in one step; return what happened.
 
         Metrics: ``eta``, the student's rate; ``supervised_loss``, ``uda_loss``, ``uda_weight``, ``mask_rate``;
-        ``label_entropy``, ``label_histogram`` (C,), ``confidence_histogram`` (10,); with feedback ``h`` and
-        ``feedback_loss`` (after the step), of a difference also ``feedback_before``, of hard-scalar ``baseline``.
+        ``mask_histogram`` (10,), of the weak view by confidence before its temperature; ``label_entropy``,
+        ``label_histogram`` (C,), ``confidence_histogram`` (10,); with a ``label_threshold`` ``label_rate``, the share
+        that reaches it; with feedback ``h`` (to first order, but for a difference) and ``feedback_loss`` (after the
+        step), of a difference at every step ``feedback_before``, of hard-scalar ``baseline``.
         """
         notes, eta = lesson.notes, float(student.lr)
         z: Tensor = notes["z"]
         metrics: dict[str, Any] = {"eta": eta} | label_health(notes["q"])
+        if self.label_threshold:
+            metrics["label_rate"] = lesson.weight.mean()
         if self.biased:
             metrics["biased"] = True
         with torch.enable_grad():
@@ -177,15 +184,22 @@ class MetaPseudoLabels(Teacher):
             meta, heard = self._feedback(lesson, student, validation) if self.meta_weight and eta > 0 else (None, {})
         params = list(self.network.trained().values())
         found = functools.partial(torch.autograd.grad, z, params, materialize_grads=True)
-        if meta is not None and student.step % self.report_every == 0:
-            g, rest = found(meta, retain_graph=True), found(own)
-            metrics |= _compared(g, rest)
-            gradients = [a + b for a, b in zip(g, rest)]
+        if meta is not None and self._reports(student):
+            g = found(meta, retain_graph=True)
+            metrics["meta_norm"] = _flat(g).norm()
+            if "labelled" in notes["parts"]:
+                rows = torch.arange(len(z), device=z.device) < len(notes["parts"]["labelled"])
+                supervised = found(own * rows.unsqueeze(1), retain_graph=True)
+                metrics["meta_cosine"] = torch.cosine_similarity(_flat(g), _flat(supervised), 0)
+            gradients = [a + b for a, b in zip(g, found(own))]
         else:
             gradients = list(found(own if meta is None else own + meta))
         self.network.descend(gradients)
         self.network.commit(notes["buffers"])
         return metrics | said | heard
+
+    def _reports(self, student: Student) -> bool:
+        return student.step % self.report_every == 0
 
     def _inputs(self, batch: Batch) -> dict[str, Tensor]:
         """What the teacher looks at in its one pass: the views that some term needs, in the order of the paper."""
@@ -225,6 +239,7 @@ class MetaPseudoLabels(Teacher):
             loss = consistency(parts["weak"], parts["strong"], self.uda, mask)
             total = total + w * loss
             metrics |= {"uda_loss": loss.detach(), "uda_weight": w, "mask_rate": mask.mean()}
+            metrics["mask_histogram"] = confidences(q)
             if self.mask is not None:
                 self.mask.update(q, batch.index)
             self.silence(mask, q, student.step)
@@ -252,6 +267,8 @@ class MetaPseudoLabels(Teacher):
             else:
                 term = credit.soft_term(q, table)
             size = table
+        if self._reports(student) and "feedback_before" not in metrics:
+            metrics["feedback_before"] = credit.loss_before(student, lesson, loss)
         (gradient,) = torch.autograd.grad(term, z, retain_graph=True)
         if not self._passed and bool(lesson.weight.any()):  # not to read from the device at every step
             if not self.checked:
@@ -306,8 +323,8 @@ class MetaPseudoLabels(Teacher):
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be finite.")
         if self.supervised_weight < 0:
             raise ConfigError(f"supervised_weight is {self.supervised_weight}; it must be at least 0.")
-        if not self.temperature > 0:
-            raise ConfigError(f"temperature is {self.temperature}; it must be above 0.")
+        if not 0 < self.temperature < math.inf:
+            raise ConfigError(f"temperature is {self.temperature}; it must be above 0, and finite.")
         for name in ("label_smoothing", "student_smoothing", "label_threshold", "baseline"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be in [0, 1).")
@@ -333,6 +350,5 @@ class MetaPseudoLabels(Teacher):
             raise ConfigError(f"report_every is {self.report_every}; it is a number of steps, at least 1.")
 
 
-def _compared(g: tuple[Tensor, ...], rest: tuple[Tensor, ...]) -> dict[str, Tensor]:
-    a, b = (torch.cat([t.flatten() for t in side]) for side in (g, rest))
-    return {"meta_norm": a.norm(), "meta_cosine": torch.cosine_similarity(a, b, 0)}
+def _flat(gradients: Sequence[Tensor]) -> Tensor:
+    return torch.cat([g.flatten() for g in gradients])

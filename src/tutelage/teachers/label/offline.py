@@ -1,12 +1,22 @@
 """Offline pseudo labels: made once by a trained network, then taught to a fresh student."""
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ...errors import ConfigError, DataError
 from ...lesson import Batch, Lesson
 from ...losses import cross_entropy
-from ...semi_supervised import balancing_weights, confident, pseudo_labels, smoothed, view_of
+from ...semi_supervised import (
+    balancing_weights,
+    confidences,
+    confident,
+    pseudo_labels,
+    smoothed,
+    view_of,
+)
 from ...student import Student
 from ...teacher import Teacher
 
@@ -36,6 +46,7 @@ class OfflinePseudoLabels(Teacher):
     labels: Tensor
     weights: Tensor
     row: Tensor
+    histogram: Tensor
 
     def __init__(
         self,
@@ -49,8 +60,8 @@ class OfflinePseudoLabels(Teacher):
         supervised_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ConfigError(f"temperature is {temperature}; it must be above 0.")
+        if not 0 < temperature < math.inf:
+            raise ConfigError(f"temperature is {temperature}; it must be above 0, and finite.")
         if logits.ndim != 2 or not logits.isfinite().all():
             raise DataError("OfflinePseudoLabels: needs finite logits (n, C), one row for each example of the pool.")
         index = torch.arange(len(logits), device=logits.device) if index is None else index
@@ -67,6 +78,7 @@ class OfflinePseudoLabels(Teacher):
         self.register_buffer("labels", pseudo_labels(logits, hard=hard, temperature=temperature))
         self.register_buffer("weights", weights)
         self.register_buffer("row", row)
+        self.register_buffer("histogram", confidences(torch.softmax(logits, -1)))
 
     def teach(self, batch: Batch, student: Student) -> Lesson:
         """Return the strong view with its labels, then the labelled examples if there are any."""
@@ -84,3 +96,7 @@ class OfflinePseudoLabels(Teacher):
         target = torch.cat([target, smoothed(own.y, target.shape[1], 0.0, dtype)])
         each = torch.full((len(own),), self.supervised_weight * total / len(own), dtype=dtype, device=x.device)
         return Lesson(torch.cat([x, own.x]), target, torch.cat([weight * (total / len(x)), each]), cross_entropy)
+
+    def learn(self, lesson: Lesson, student: Student, validation: Batch | None) -> dict[str, Any]:
+        """Return ``label_rate``, the share of all labels that count, and ``confidence_histogram`` (10,) of them all."""
+        return {"label_rate": (self.weights > 0).double().mean(), "confidence_histogram": self.histogram}
