@@ -26,7 +26,7 @@ def distilled(tmp_path_factory):
     path = tmp_path_factory.mktemp("distilled")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUTELAGE_CACHE", str(path / "cache"))
-        config = distillation.Config(**SMALL | NETS, arms="scratch,kd", cache=True)
+        config = distillation.Config(**SMALL | NETS, arms="scratch,kd", cache=True, cache_mode="force")
         return distillation.run(config, path / "run"), path / "run"
 
 
