@@ -465,6 +465,13 @@ def test_a_second_run_starts_from_the_cache(tmp_path):
     assert live["arms"]["kd"]["accuracy"]["mean"] == pytest.approx(first["arms"]["kd"]["accuracy"]["mean"], abs=0.01)
 
 
+def test_two_passes_that_do_not_come_out_even_are_two(tmp_path):
+    """105 rows in batches of 16: two passes are 13 steps, which see 1.98 times as many rows."""
+    passes = {"steps": None, "epochs": 2, "train_rows": 105, "batch_size": 16, "seeds": 1, "arms": "kd"}
+    (facts,) = run(Config(**CACHED | passes), tmp_path / "run")["distillation"]["caches"].values()
+    assert facts["source"] == "cache"
+
+
 def test_a_changed_teacher_has_another_cache_and_a_named_file_is_refused(tmp_path, weights):
     net, path = weights
     options = CACHED | {"teacher": "mlp-gelu-24", "teacher_weights": path, "seeds": 1}

@@ -50,7 +50,7 @@ def _prepare(given: Any, *, fresh: bool) -> Plan:
     _check_export(names, given)
     seeds = settings(data, options)
     options, rows = _with_rows(options, len(seeds[0].order))
-    passes = steps_of(options, rows, options.batch_size) * options.batch_size / rows
+    passes = options.epochs or steps_of(options, rows, options.batch_size) * options.batch_size / rows
     options = _with_views(options, seeds[0], passes)
     seeds = [replace(setting, views=options.cache_views or None) for setting in seeds]
     _check_networks(options, seeds[0], names)
