@@ -15,6 +15,7 @@ from tutelage import SGD, Student, train
 from tutelage.cli import app
 from tutelage.recipes import RECIPES
 from tutelage.recipes.curricula import Config
+from tutelage.recipes.distilling.options import Common, check
 from tutelage.recipes.options import Options, check_ranges
 from tutelage.testing import tiny_batch, tiny_net
 
@@ -52,6 +53,14 @@ def test_the_pipelines_of_the_docs_run():
     first, second = blocks("docs/pipeline.md", "python")
     exec(first, {})
     exec(second, {})
+
+
+def test_the_student_of_the_docs_follows_its_teacher():
+    (code,) = blocks("docs/distillation.md", "python")
+    names = {}
+    exec(code, names)
+    x = names["step"].batch.x
+    assert (names["small"].predict(x).argmax(1) == names["large"].predict(x).argmax(1)).double().mean() > 0.8
 
 
 def test_the_large_teacher_of_the_docs_labels_and_learns():
@@ -105,6 +114,8 @@ def test_the_configuration_files_of_the_examples(example):
     if isinstance(options, Options):
         check_ranges(options)
         recipe.RECIPE.check(options)
+    elif isinstance(options, Common):
+        check(options)
     else:
         recipe.check(options)
 
