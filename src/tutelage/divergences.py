@@ -154,7 +154,13 @@ def constant(values: Tensor, dim: int = -1, *, relative: bool = False, least: fl
     return ~(_variance(values, dim) > (least * scale) ** 2)
 
 
+def _from_first(values: Tensor, dim: int) -> Tensor:
+    """Values less the first of them: the mean of equal large ones is not they, but that of zeros is 0."""
+    return values - values.narrow(dim, 0, min(values.shape[dim], 1))
+
+
 def _variance(values: Tensor, dim: int) -> Tensor:
+    values = _from_first(values, dim)
     deviation = values - values.mean(dim, keepdim=True)
     return deviation.square().sum(dim) / max(values.shape[dim] - 1, 1)
 
@@ -164,7 +170,7 @@ def standardised(z: Tensor) -> Tensor:
 
     Source: Sun et al., "Logit standardization in knowledge distillation", CVPR 2024, algorithm 1.
     """
-    z = wide(z)
+    z = _from_first(wide(z), -1)
     flat = constant(z).unsqueeze(-1)
     # both sides of the choice are finite, or the derivative of the one not taken would spoil the other's
     sd = torch.where(flat, 1.0, _variance(z, -1).unsqueeze(-1)).sqrt()

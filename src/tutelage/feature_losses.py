@@ -18,6 +18,9 @@ from .errors import ConfigError, ShapeError, unknown
 from .soft_targets import SoftTarget, TargetLoss
 from .soft_targets.losses import Scale
 
+FAINT = 1e-15
+"""Largest entry of a row below which it counts as 0: its direction has second derivatives that float32 cannot hold."""
+
 _POOLS: Mapping[int, Callable[..., Tensor]] = {
     3: F.adaptive_avg_pool1d,
     4: F.adaptive_avg_pool2d,
@@ -49,10 +52,11 @@ def regressed(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
     Args:
         features: (N, C, ...).
-        weight: (C', C).
+        weight: (C', C), of any floating type: the wider of both is the result's.
         bias: (C',).
     """
-    return F.linear(features.movedim(1, -1), weight, bias).movedim(-1, 1)
+    kind = torch.promote_types(features.dtype, weight.dtype)
+    return F.linear(features.to(kind).movedim(1, -1), weight.to(kind), bias.to(kind)).movedim(-1, 1)
 
 
 def hint_distance(f_s: Tensor, f_t: Tensor, scale: Scale = "mean") -> Tensor:
@@ -86,7 +90,8 @@ def attention(features: Tensor) -> Tensor:
             f"attention needs features with positions, (N, C, ...), but got {tuple(features.shape)}: name an earlier "
             "layer."
         )
-    return _unit(wide(features).square().mean(1).flatten(1))
+    strong, _ = _over_largest(wide(features).flatten(1))
+    return _unit(strong.view(features.shape).square().mean(1).flatten(1))
 
 
 def attention_distance(f_s: Tensor, f_t: Tensor) -> Tensor:
@@ -121,18 +126,30 @@ def _offsets(features: Tensor) -> Tensor:
     return x.unsqueeze(0) - x.unsqueeze(1)
 
 
+def _over_largest(v: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors (..., d) over their largest entry, and that entry (..., 1) as a constant; faint ones are 0, over 1.
+
+    What does not see scale has the same derivatives for any such constant, and with this one no square leaves float32.
+    """
+    largest = v.detach().abs().amax(-1, keepdim=True)
+    faint = largest < FAINT
+    largest = torch.where(faint, 1.0, largest)
+    return torch.where(faint, 0.0, v / largest), largest
+
+
 def _unit(v: Tensor) -> Tensor:
-    """Vectors (..., d) of length 1; those of length 0 stay, with gradient 0."""
+    """Vectors (..., d) of length 1; faint ones are 0, with gradient 0."""
+    v, _ = _over_largest(v)
     squares = v.square().sum(-1, keepdim=True)
-    none = squares == 0
-    return torch.where(none, 0.0, v * torch.where(none, 1.0, squares).rsqrt())
+    return v * torch.where(squares == 0, 1.0, squares).rsqrt()
 
 
 def _distances(offsets: Tensor) -> Tensor:
     """Lengths (N, N) of offsets (N, N, d), over their mean for i != j."""
+    offsets, largest = _over_largest(offsets)
     squares = offsets.square().sum(-1)
     none = squares == 0
-    lengths = torch.where(none, 0.0, torch.where(none, 1.0, squares).sqrt())
+    lengths = torch.where(none, 0.0, torch.where(none, 1.0, squares).sqrt()) * largest.squeeze(-1)
     mean = lengths.sum() / max(len(lengths) * (len(lengths) - 1), 1)
     return lengths / torch.where(mean == 0, 1.0, mean)
 

@@ -39,7 +39,8 @@ class Frozen:
             the mean logit.
         temperature: at which probabilities are averaged, that of the loss; > 0.
         class_map: the student's class c is the networks' class ``class_map[c]``; default: the same order.
-        precision: to run the networks in, such as ``torch.bfloat16``, by autocast; answers have the inputs' dtype.
+        precision: to run the networks in, such as ``torch.bfloat16``, by autocast; answers have the inputs' dtype,
+            and at least float32.
 
     Raises:
         ConfigError: without a network, or for options outside their ranges.
@@ -189,7 +190,7 @@ def _run(net: nn.Module, x: Tensor, precision: torch.dtype | None, key: int | No
 
 def _like(output: Tensor, x: Tensor) -> Tensor:
     if x.is_floating_point():
-        return output.to(x.dtype)
+        return output.to(torch.promote_types(x.dtype, torch.float32))
     return output.float() if output.dtype in (torch.float16, torch.bfloat16) else output
 
 

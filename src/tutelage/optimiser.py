@@ -45,9 +45,14 @@ class Optimiser(nn.Module):
             parameter.grad = gradient
         for slot, values in later.slots.items():
             for i, name in enumerate(self._names):
-                self.get_buffer(f"{slot}_{i}").copy_(values[name])
+                if name in values:  # momentum may begin later
+                    self.get_buffer(f"{slot}_{i}").copy_(values[name])
         self.steps += 1
 
     def _state(self) -> RuleState:
-        slots = {s: {n: self.get_buffer(f"{s}_{i}") for i, n in enumerate(self._names)} for s in self._slots}
-        return RuleState(int(self.steps), slots)
+        steps = int(self.steps)
+        slots: dict[str, dict[str, Tensor]] = {slot: {} for slot in self._slots}
+        for slot in self._slots:
+            if self.rule.has_begun(slot, steps):
+                slots[slot] = {name: self.get_buffer(f"{slot}_{i}") for i, name in enumerate(self._names)}
+        return RuleState(steps, slots)

@@ -74,6 +74,10 @@ class Rule(ABC):
             decay: coefficient of each decayed parameter; default: ``self.decay.coefficients(params)``.
         """
 
+    def has_begun(self, slot: str, steps: int) -> bool:
+        """Return whether a slot has values after so many steps, for the parameters that had a gradient."""
+        return steps > 0
+
 
 def _as_decay(value: float | Tensor | Decay) -> Decay:
     return value if isinstance(value, Decay) else Decay(value)
@@ -179,6 +183,14 @@ class SGD(Rule):
         _check_momentum(momentum)
         return momentum
 
+    def has_begun(self, slot: str, steps: int) -> bool:
+        """Return whether momentum was used in any of so many steps: a schedule may start at 0."""
+        return any(self._moves(step) for step in range(steps))
+
+    def _moves(self, step: int) -> bool:
+        momentum = self.momentum_at(step)
+        return isinstance(momentum, Tensor) or momentum != 0
+
     def init(self, params: Mapping[str, Tensor]) -> RuleState:
         """Return empty momentum buffers: a buffer starts as the first gradient."""
         return RuleState(0, {"momentum": {}} if self._has_momentum else {})
@@ -191,8 +203,7 @@ class SGD(Rule):
         decay: Mapping[str, Scalar] | None = None,
     ) -> tuple[Params, RuleState]:
         """Return the parameters and the state after one step."""
-        lr, momentum = self.rate(state.step), self.momentum_at(state.step)
-        moving = isinstance(momentum, Tensor) or momentum != 0
+        lr, momentum, moving = self.rate(state.step), self.momentum_at(state.step), self._moves(state.step)
         coefficients = self.decay.coefficients(params) if decay is None else decay
         new = dict(params)
         slots = {name: dict(slot) for name, slot in state.slots.items()}

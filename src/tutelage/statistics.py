@@ -195,10 +195,10 @@ def _verdict(d: PairedDifference) -> Verdict:
 
 
 def _differences(a: Sequence[float], b: Sequence[float]) -> npt.NDArray[np.float64]:
-    """``a - b``, without the spread of 1e-17 that subtracting adds to differences which are all the same."""
-    first, second = np.asarray(a), np.asarray(b)
-    d = first - second
-    return np.full_like(d, d[0]) if np.ptp(d) <= _rounding(a, b) else d
+    """``a - b``, without the 1e-17 that subtracting adds to differences which are all the same, or 0."""
+    d, rounding = np.asarray(a) - np.asarray(b), _rounding(a, b)
+    d = np.full_like(d, d[np.abs(d).argmin()]) if np.ptp(d) <= rounding else d
+    return np.where(np.abs(d) <= rounding, 0.0, d)
 
 
 def _rounding(a: Sequence[float], b: Sequence[float]) -> float:

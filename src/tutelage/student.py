@@ -154,7 +154,7 @@ class Student:
         self._losses: tuple[Forward, Any, Loss, Tensor] | None = None
         self._kept: _Kept | None = None
         self._is_view = False
-        self._layers: list[str] = []
+        self._layers: tuple[str, ...] = ()
         self.last_linear = next((m for m in reversed(list(net.modules())) if isinstance(m, nn.Linear)), None)
 
     @property
@@ -447,7 +447,8 @@ class Student:
                     "it was saved from another network."
                 )
         slots = {name.split(".")[1] for name in state if name.startswith("rule.")} - {"skipped"}
-        if slots - set(self._state.slots) or (int(state["step"]) and set(self._state.slots) - slots):
+        needed = {slot for slot in self._state.slots if self.rule.has_begun(slot, int(state["step"]))}
+        if slots - set(self._state.slots) or needed - slots:
             raise CheckpointError(
                 f"state of a student: it remembers {', '.join(sorted(slots)) or 'nothing'}, but "
                 f"{type(self.rule).__name__} needs {', '.join(self._state.slots) or 'nothing'}; "
@@ -570,7 +571,7 @@ class Student:
                 known = [n for n, _ in self.architecture.named_modules() if n]
                 if name not in known:
                     raise ConfigError(unknown("layer of the network", name, known))
-                self._layers.append(name)
+                self._layers = (*self._layers, name)  # a view's own: it shares none with its student
 
     def _run(self, x: Tensor, *, training: bool) -> Forward:
         buffers = {n: b.clone() for n, b in self._buffers.items()}

@@ -17,11 +17,11 @@ pytestmark = pytest.mark.slow
 FULL = os.environ.get("TUTELAGE_FULL") == "1"
 
 
-@pytest.mark.parametrize("chain", ["256-16-6", "256-64-16-6"])
+@pytest.mark.parametrize("chain", ["256-16-6", "256-64-16-6"] if FULL else ["256-64-16-6"])
 def test_a_chain_is_complete_and_close_to_direct_distillation(tmp_path, chain):
     """A9. Measured on seeds 0 to 9: labels alone 92.06, direct 91.83, chains 91.79 (-.04) and 91.66 (-.18). Elsewhere
     92.27, 91.30, -.10 and -.06."""
-    seeds = 10 if FULL else 5
+    seeds = 10 if FULL else 3
     options = assistant.Config(
         chain=chain, plan="none", validation=0.0, seeds=seeds, first_seed=300, device="cpu", threads=1
     )

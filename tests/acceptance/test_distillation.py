@@ -1,10 +1,13 @@
 """Twenty seeds' worth of claims on digits, with five: what a teacher's answers are worth to a student of 16 units.
 
 The setting is the recipe's default; thresholds were set before the first run, from another implementation, and hold on
-any five of its twenty seeds. Fresh seeds, never tuned. Not claimed: that logit matching beats knowledge distillation,
+any five of its twenty seeds. Fresh seeds, never tuned.
+With TUTELAGE_FULL=1 the cache is compared on all five. Not claimed: that logit matching beats knowledge distillation,
 that noise helps, that temperature 1 beats the labels on every seed; and most of the difference to the labels is what
 the teacher, trained on 1,200 rows, knows beyond the student's 100.
 """
+
+import os
 
 import numpy as np
 import pytest
@@ -12,6 +15,8 @@ import pytest
 from tutelage.recipes import distillation
 
 pytestmark = pytest.mark.slow
+
+FULL = os.environ.get("TUTELAGE_FULL") == "1"
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +62,11 @@ def test_smoother_labels_are_not_the_reason(accuracies):
     assert (accuracies["kd"] - accuracies["label-smoothing"]).mean() >= 4.0
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"] if FULL else ["float16"])
 def test_a7_a_cache_changes_no_accuracy(tmp_path, monkeypatch, dtype):
     """Measured: 0.00 on all of five seeds."""
     monkeypatch.setenv("TUTELAGE_CACHE", str(tmp_path / "cache"))
-    options = {"arms": "kd", "first_seed": 300, "seeds": 2, "device": "cpu", "threads": 1}
+    options = {"arms": "kd", "first_seed": 300, "seeds": 5 if FULL else 1, "device": "cpu", "threads": 1}
     kept = {"cache": True, "cache_mode": "force", "cache_dtype": dtype}
     live, cached = (
         distillation.run(distillation.Config(**options, **more), tmp_path / name)["arms"]["kd"]["accuracy"]["values"]

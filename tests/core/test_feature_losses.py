@@ -213,3 +213,40 @@ def test_options_outside_their_ranges(made, message):
 def test_features_that_do_not_fit(made, message):
     with pytest.raises(ShapeError, match=message):
         made()
+
+
+@pytest.mark.parametrize("distance", [attention_distance, distance_relation, angle_relation])
+@pytest.mark.parametrize("scale", [1e-6, 1e-9, 1e-12, 1e-14, 1e12])
+def test_faint_and_strong_features_have_the_derivatives_of_float64(distance, scale):
+    """None of the three sees scale: a derivative of order k goes with ``scale^-k``."""
+    f_t, along = drawn(4, 3, 5, seed=1), drawn(4, 3, 5, seed=2)
+
+    def derivatives(f_s, kind, times):
+        f_s = (f_s * times).to(kind).requires_grad_()
+        losses = distance(f_s, f_t.to(kind))
+        (slope,) = torch.autograd.grad(losses.sum(), f_s, create_graph=True)
+        (second,) = torch.autograd.grad((slope * along.to(kind)).sum(), f_s)
+        return losses.detach().double(), slope.detach().double() * times, second.double() * times**2
+
+    found, needed = derivatives(drawn(4, 3, 5), torch.float32, scale), derivatives(drawn(4, 3, 5), torch.float64, 1.0)
+    for mine, exact in zip(found, needed):
+        assert torch.allclose(mine, exact, rtol=1e-3, atol=1e-4 * float(exact.abs().max()))
+
+
+@pytest.mark.parametrize("distance", [attention_distance, distance_relation, angle_relation])
+@pytest.mark.parametrize("scale", [1e-14, 1e-16, 1e-25, 1e-40])
+def test_a_row_that_is_all_but_zero_among_others(distance, scale):
+    f_s = drawn(4, 3, 5).float()
+    f_s[1] = f_s[2] = 0.0
+    f_s[2, 0, 0] = scale  # all but equal to row 1 as well
+    f_s.requires_grad_()
+    losses = distance(f_s, drawn(4, 3, 5, seed=1).float())
+    (slope,) = torch.autograd.grad(losses.sum(), f_s, create_graph=True)
+    (second,) = torch.autograd.grad((slope * drawn(4, 3, 5, seed=2).float()).sum(), f_s)
+    assert all(bool(t.isfinite().all()) for t in (losses, slope, second))
+
+
+def test_a_regressor_of_another_type_takes_the_wider():
+    weight, bias = drawn(7, 3, seed=2).float(), drawn(7, seed=3).float()
+    assert torch.equal(regressed(MAPS[0], weight, bias), regressed(MAPS[0], weight.double(), bias.double()))
+    assert regressed(MAPS[0].half(), weight, bias).dtype == torch.float32

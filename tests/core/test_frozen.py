@@ -127,13 +127,25 @@ def test_networks_of_an_ensemble_draw_apart():
     assert not torch.allclose(frozen.answers(X, dropout=7), alone.answers(X, dropout=7))
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_answers_have_the_type_of_the_inputs(dtype):
+@pytest.mark.parametrize(
+    ("dtype", "needed"),
+    [(torch.float64, torch.float64), (torch.bfloat16, torch.float32), (torch.float16, torch.float32)],
+)
+def test_answers_have_the_type_of_the_inputs_and_at_least_float32(dtype, needed):
     frozen = Frozen(net())
-    answers = frozen.answers(X.to(dtype))
-    assert answers.dtype == dtype
-    assert torch.equal(answers, frozen.answers(X.to(dtype).float()).to(dtype))
+    answers, layers = frozen.answers_with(X.to(dtype), ["0"])
+    assert answers.dtype == layers["0"].dtype == needed
+    assert torch.equal(answers, frozen.answers(X.to(dtype).float()).to(needed))
     assert Frozen(nn.Embedding(5, 3)).answers(torch.tensor([1, 4])).dtype == torch.float32
+
+
+def test_large_answers_to_inputs_in_float16_are_finite():
+    made = net()
+    with torch.no_grad():
+        made[-1].weight.mul_(1e6)
+    answers = Frozen(made).answers(X.half())
+    assert float(answers.abs().max()) > 65504
+    assert bool(answers.isfinite().all())
 
 
 def test_precision_is_that_of_the_teacher_alone():

@@ -102,6 +102,15 @@ def test_two_students_of_one_network_do_not_share_what_is_remembered():
     assert one._forward(X, True).layers.keys() == {"0", "2"}
 
 
+def test_a_view_watches_layers_of_its_own():
+    student = Student(tiny_net(), SGD(0.1))
+    view = student.at({})
+    assert view.layers(X, ["2"]).keys() == {"2"}
+    assert student._run(X, training=True).layers == {}
+    student.layers(X, ["0"])
+    assert view._run(X, training=True).layers.keys() == {"2"}
+
+
 def test_a_layer_that_another_changes_in_place_is_as_it_was():
     net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=True), nn.Linear(8, 3)).double()
     student = Student(net, SGD(0.1))

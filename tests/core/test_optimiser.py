@@ -64,3 +64,27 @@ def test_goes_on_from_its_state(name):
             module.descend(inputs(step))
     assert all(torch.equal(a, b) for a, b in zip(taught.state_dict().values(), other.state_dict().values()))
     assert int(other.optimiser.steps) == 6
+
+
+def momentum_that_begins_later(step):
+    return 0.0 if step < 2 else 0.9
+
+
+@pytest.mark.parametrize("dampening", [0.0, 0.3])
+def test_a_momentum_that_begins_later(dampening):
+    rule = SGD(0.1, momentum_that_begins_later, dampening)
+    torch.manual_seed(0)
+    taught, other = Taught(rule), Taught(rule)
+    reference = copy.deepcopy(taught.net)
+    optimiser = torch.optim.SGD(reference.parameters(), 0.1, dampening=dampening)
+    for step in range(6):
+        optimiser.param_groups[0]["momentum"] = momentum_that_begins_later(step)
+        optimiser.zero_grad()
+        reference(inputs(step)).square().mean().backward()
+        optimiser.step()
+        other.load_state_dict(taught.state_dict())  # at every step, before momentum begins too
+        other.descend(inputs(step))
+        taught.descend(inputs(step))
+        for mine, twin, needed in zip(taught.net.parameters(), other.net.parameters(), reference.parameters()):
+            torch.testing.assert_close(mine, needed, rtol=0, atol=1e-13)
+            assert torch.equal(mine, twin)

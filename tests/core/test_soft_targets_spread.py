@@ -102,6 +102,25 @@ def test_constant_rows_count_nothing(loss, value):
     assert int(degenerate_rows(loss, z_s, SoftTarget(nothing, z_t))) == 64 + classes
 
 
+@pytest.mark.parametrize("loss", [SPREAD[0], SPREAD[2]], ids=lambda loss: type(loss).__name__)
+@pytest.mark.parametrize("value", [12345.678, -1e6 / 3])
+def test_constant_rows_far_from_zero_count_nothing(loss, value):
+    """The float32 mean of ten equal numbers is another one."""
+    z_t, nothing = rows()[1], torch.full((64,), -1)
+    z_s = torch.full((64, 10), value, requires_grad=True)
+    assert (z_s.mean(-1) != z_s[:, 0]).all()
+    for target in (SoftTarget(nothing, z_t), SoftTarget(nothing, z_s.detach())):
+        losses = loss(z_s, target)
+        assert losses.abs().max() == 0
+        assert slope(losses, z_s).abs().max() == 0
+        assert int(degenerate_rows(loss, z_s, target)) == 64
+
+
+def test_an_offset_is_taken_off_before_the_mean():
+    z = torch.arange(10.0)
+    assert torch.equal(standardised(z + 2.0**23), standardised(z))
+
+
 @pytest.mark.parametrize("loss", SPREAD, ids=lambda loss: type(loss).__name__)
 def test_rows_are_left_out_one_by_one(loss):
     z_s, z_t, y = rows()

@@ -62,6 +62,17 @@ def test_without_spread_there_is_no_t():
     assert (rounded["t"], rounded["verdict"]) == (None, "numbers only")
 
 
+def test_values_that_differ_by_rounding_alone_are_identical():
+    a, b = (0.1 + 0.2, 0.3, 0.7), (0.3, 0.1 + 0.2, 0.1 + 0.6)
+    assert a[0] != b[0]
+    for n in (1, 3):
+        d = compare(Runs("a", dict(enumerate(a[:n] + a[:1] * 3))), Runs("b", dict(enumerate(b[:n] + b[:1] * 3))), "m")
+        assert (d["verdict"], d["mean_difference"], d["wins"], d["losses"]) == ("identical", 0.0, 0, 0)
+        assert d["ties"] == len(d["seeds"])
+    mixed = compare(Runs("a", {0: 0.1 + 0.2, 1: 0.5, 2: 0.9}), Runs("b", {0: 0.3, 1: 0.4, 2: 0.7}), "m")
+    assert (mixed["ties"], mixed["wins"], mixed["share_above"]) == (1, 2, 2 / 3)
+
+
 @pytest.mark.parametrize(
     ("differences", "verdict"),
     [

@@ -409,3 +409,18 @@ def test_at_other_buffers():
     assert torch.equal(view.buffers["1.running_var"], student.buffers["1.running_var"])
     assert student.buffers["1.running_mean"].any()
     assert not torch.equal(view.predict(tiny_batch().x), student.predict(tiny_batch().x))
+
+
+def test_a_state_saved_before_momentum_begins():
+    rule = SGD(0.1, lambda step: 0.0 if step < 2 else 0.9)
+    student, other = Student(tiny_net(), rule), Student(tiny_net(seed=1), rule)
+    for step in range(5):
+        other.load_state_dict(student.state_dict())
+        for each in (student, other):
+            each.study(lesson_of(tiny_batch(seed=step)))
+        assert all(torch.equal(other.params[n], p) for n, p in student.params.items())
+    plain = Student(tiny_net(), SGD(0.1))
+    for _ in range(3):
+        plain.study(lesson_of(tiny_batch()))
+    with pytest.raises(CheckpointError, match="it remembers nothing, but SGD needs momentum"):
+        other.load_state_dict(plain.state_dict())

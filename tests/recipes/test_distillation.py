@@ -301,7 +301,7 @@ def test_options_reach_the_loss(options, loss):
     assert {name: getattr(teacher.loss, name) for name in loss} == loss
 
 
-def test_options_reach_the_teacher():
+def test_options_reach_the_teacher(weights):
     noise = trained(
         arms="noisy", noise_probability=0.2, noise_sigma=0.7, noise_mode="additive", noise_stage="inputs"
     ).noise
@@ -313,8 +313,10 @@ def test_options_reach_the_teacher():
     ensemble = trained(arms="ensemble", teachers_in_ensemble=4, ensemble_average="logits").source
     assert (len(ensemble.nets), ensemble.average) == (4, "logits")
     assert len({fingerprint([net]) for net in ensemble.nets}) == 4
-    mapped = trained(arms="kd", class_map="1,0,2,3,4,5,6,7,8,9", teacher_precision="bfloat16").source
-    assert (mapped.class_map, mapped.precision) == ((1, 0, 2, 3, 4, 5, 6, 7, 8, 9), torch.bfloat16)
+    from_file = {"teacher": "mlp-gelu-24", "teacher_weights": weights[1], "class_map": "1,0,2,3,4,5,6,7,8,9"}
+    for arm in ({"arms": "kd"}, {"arms": "hints", "hint_layers": "2:2", "hint_loss": "kd"}):
+        mapped = trained(**arm, **from_file, teacher_precision="bfloat16").source
+        assert (mapped.class_map, mapped.precision) == ((1, 0, 2, 3, 4, 5, 6, 7, 8, 9), torch.bfloat16)
 
 
 def test_the_spread_of_the_teacher_is_found_on_the_rows_of_the_student():
@@ -421,6 +423,29 @@ def test_a_teacher_from_a_file(tmp_path, weights):
     assert result["stages"]["kd"]["fingerprints"][1]["teachers"] == {"teacher": fingerprint([net])}
 
 
+REVERSED = ",".join(map(str, reversed(range(10))))
+
+
+def test_a_class_map_is_of_all_that_the_teacher_from_a_file_answers(tmp_path, weights):
+    """The last layer turned round with the map, or neither: the same run."""
+    net, path = weights
+    options = SMALL | {"teacher": "mlp-gelu-24", "arms": "kd,hints,ensemble", "seeds": 1, "steps": 4}
+    options |= {"hint_layers": "2:2", "hint_loss": "kd", "teachers_in_ensemble": 2, "teacher_steps": 30}
+    plain = run(Config(**options, teacher_weights=path), tmp_path / "plain")
+    turned = str(tmp_path / "turned.safetensors")
+    with torch.no_grad():
+        for tensor in (net[-1].weight, net[-1].bias):
+            tensor.copy_(tensor.flip(0))
+    save_weights(net, turned, {})
+    mapped = run(Config(**options, teacher_weights=turned, class_map=REVERSED), tmp_path / "mapped")
+    assert mapped["arms"] == plain["arms"]
+    assert mapped["stages"]["teacher"]["accuracy"] == plain["stages"]["teacher"]["accuracy"]
+    scrambled = run(Config(**options, teacher_weights=turned), tmp_path / "scrambled")
+    assert scrambled["arms"]["ensemble"] != plain["arms"]["ensemble"]
+    assert scrambled["arms"]["hints"] != plain["arms"]["hints"]
+    assert scrambled["stages"]["teacher"]["accuracy"] != plain["stages"]["teacher"]["accuracy"]
+
+
 def test_export(tmp_path):
     path = tmp_path / "student.safetensors"
     config = Config(**SMALL, arms="scratch,logits,kd", export=str(path), export_arm="logits")
@@ -432,6 +457,56 @@ def test_export(tmp_path):
     found = plan(arms="logits")
     left = Left(RunFolder.open(tmp_path / "run"), {stage.name: stage for stage in found.stages}, found.settings)
     assert fingerprint([net]) == fingerprint(left.of("logits")[0])
+
+
+def test_an_export_that_fails_leaves_the_result_and_can_be_made_later(tmp_path, monkeypatch):
+    path = tmp_path / "student.safetensors"
+    config = Config(**SMALL | {"seeds": 1}, arms="kd", export=str(path))
+    rehearse = distillation.rehearse_export
+
+    def meanwhile(*given):
+        rehearse(*given)
+        path.write_text("of somebody else")
+
+    monkeypatch.setattr(distillation, "rehearse_export", meanwhile)
+    with pytest.raises(ConfigError, match=r"--export .* holds something else; move it away and resume the run"):
+        run(config, tmp_path / "run")
+    assert path.read_text() == "of somebody else"
+    kept = json.loads((tmp_path / "run" / "result.json").read_text())
+    path.unlink()
+    result = distillation.resume(RunFolder.open(tmp_path / "run"))
+    assert result["arms"] == kept["arms"]
+    line = f"the student of kd with seed 0 is in {path}."
+    assert result["conclusion"]["lines"] == [*kept["conclusion"]["lines"], line]
+    load_weights(build("mlp-gelu-8", (1, 8, 8), 10), path)
+    assert distillation.resume(RunFolder.open(tmp_path / "run")) == result  # the file is there, and its own
+    assert {each.name for each in tmp_path.iterdir()} == {"run", "student.safetensors"}
+
+
+def test_an_export_that_cannot_be_is_refused_before_training(tmp_path, weights, monkeypatch):
+    options = SMALL | {"teacher": "mlp-gelu-24", "arms": "kd", "seeds": 1}
+
+    def refused(**more):
+        with pytest.raises(ConfigError) as caught:
+            run(Config(**options | more), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        return str(caught.value)
+
+    before = (tmp_path / "teacher.safetensors").read_bytes()
+    assert "exists; name another file" in refused(teacher_weights=weights[1], export=weights[1])
+    assert (tmp_path / "teacher.safetensors").read_bytes() == before
+    both = str(tmp_path / "both.safetensors")
+    assert "is the file of --cache-path" in refused(cache=True, cache_path=both, export=both)
+    (tmp_path / "folder.onnx").mkdir()
+    assert "folder.onnx is a folder; name a file" in refused(export=str(tmp_path / "folder.onnx"))
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert "export to ONNX needs onnx and onnxscript" in refused(export=str(tmp_path / "student.onnx"))
+
+    def denied(**given):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tutelage.recipes.distillation.exporting.TemporaryDirectory", denied)
+    assert "cannot be written to (Permission denied)" in refused(export=both)
 
 
 @pytest.mark.slow
@@ -500,9 +575,21 @@ def test_random_crops_are_answered_live_and_views_from_a_file(tmp_path):
     assert facts["source"] == "cache"
     assert result["stages"]["teacher"]["fingerprints"] == teacher  # it does not know of the cache
     assert "to 2 fixed views of each row" in result["conclusion"]["lines"][-1]
-    assert plan(**CACHED | data).options.cache_views == 8  # 40 steps of 8 are 8 passes over 40 rows
-    assert plan(**CACHED | data | {"steps": 10}).options.cache_views == 2
-    assert plan(**CACHED).options.cache_views is None  # nothing moves
+
+
+def test_a_cache_changes_no_training_row_unless_views_are_asked_for(tmp_path):
+    data = {"data": images(tmp_path), "classes": 2, "arms": "scratch,kd", "batch_size": 8, "teacher_batch": 8}
+    kept, live = (plan(**CACHED | data | {"cache": cache}) for cache in (True, False))
+    assert kept.options.cache_views == 8  # 40 steps of 8 are 8 passes over 40 rows
+    assert live.settings[0].views is None
+    by_name = [{stage.name: stage for stage in found.order} for found in (kept, live)]
+    streams = [stages["scratch"].batch(found.settings[0], {}) for stages, found in zip(by_name, (kept, live))]
+    for step in (0, 7, 39):
+        mine, theirs = (stream(step) for stream in streams)
+        assert torch.equal(mine.x, theirs.x)
+        assert mine.view is not None
+    assert plan(**CACHED | data | {"steps": 45}).settings[0].views is None  # more passes, each with new crops
+    assert plan(**CACHED | data | {"replacement": True}).settings[0].views is None
 
 
 def test_the_largest_logits_only(tmp_path):
@@ -617,8 +704,13 @@ BAD = [
     (["--class-map", "0,1,2"], "--class-map is 0,1,2; it needs each of the 10 classes 0..9 once."),
     (["--cache-mode", "force"], "--cache-mode is of the cache; give --cache, too."),
     (["--cache", "--cache-path", "x"], "--cache-path is for one teacher, but each seed has its own"),
+    (["--class-map", REVERSED], "--class-map is for weights of another order of classes"),
     (["--cache", "--cache-mode", "force", "--cache-views", "0", "--data", "IMAGES", "--classes", "2"],
-     "with --cache-views 0 crops and flips are drawn anew in each pass"),
+     "crops and flips are drawn anew in each pass, so that answers cannot be kept: give --cache-views 8"),
+    (["--cache", "--arms", "kd", "--cache-top-k", "11"], "--cache-top-k is 11, but digits has 10 classes"),
+    (["--cache", "--arms", "hard-labels", "--hard-threshold", "0.5", "--cache-top-k", "3"],
+     "--hard-threshold needs the teacher's probabilities, all its logits; leave --cache-top-k out."),
+    (["--cache", "--seeds", "1", "--cache-path", "."], " is a folder; name a file."),
     (["--cache", "--cache-top-k", "3"], "logits needs all of the teacher's logits"),
     (["--export", "student.pt"], "--export student.pt: a student is written as .safetensors or .onnx."),
     (["--export", "nowhere/student.onnx"], "there is no folder nowhere"),

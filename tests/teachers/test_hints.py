@@ -255,3 +255,16 @@ def test_layers_that_cannot_be_compared():
     flat = Hints(source, [("7", "7")], [AttentionTransfer()])
     with pytest.raises(ShapeError, match=r"attention needs features with positions"):
         pupil.study(flat.teach(batch, pupil))
+
+
+@pytest.mark.parametrize("term", [HintRegression(1.0), RelationalDistance(), RelationalAngle()])
+def test_a_student_in_float64_learns_from_a_teacher_in_float32(term):
+    teacher = Hints(Frozen(tiny_net(seed=4, dtype=torch.float32)), PAIR, [term], sizes=[(8, 8)], rule=SGD(0.1))
+    twin = copy.deepcopy(teacher).double()
+    pupil, other = Student(tiny_net(), SGD(0.1)), Student(tiny_net(), SGD(0.1))
+    list(train(pupil, teacher, [BATCH] * 3))
+    list(train(other, twin, [BATCH] * 3))
+    assert all(p.dtype == torch.float32 for p in teacher.parameters())
+    assert all(torch.allclose(pupil.params[n], p, atol=1e-5) for n, p in other.params.items())
+    for mine, exact in zip(teacher.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(mine.double(), exact, atol=1e-5)

@@ -68,7 +68,7 @@ class Storage:
         """Return the columns of logits (N, C) of the examples ``index`` (N,).
 
         Raises:
-            DataError: for a logit that is not finite, or too large for the precision.
+            DataError: for a logit that is not finite, or too large for the precision; for such a tail.
             ConfigError: for a ``top`` above the number of classes.
         """
         kind = _TYPES[self.precision]
@@ -76,12 +76,25 @@ class Storage:
         if self.top is None:
             return {"logits": logits.to(kind)}
         largest = top_logits(logits, self.top, self.temperatures)
+        if self.top < logits.shape[-1]:  # else there is none, log 0
+            self._check_tail(largest.tail, index)
         places = self.columns(logits.shape[-1])["places"][0]
         return {
             "logits": largest.values.to(kind),
             "places": largest.indices.to(places),  # in 16 bits; the sign bit counts as 2^15
             "tail": largest.tail.to(kind),
         }
+
+    def _check_tail(self, tail: Tensor, index: Tensor) -> None:
+        largest = torch.finfo(_TYPES[self.precision]).max
+        wrong = ~(tail.abs() <= largest)
+        if bool(wrong.any()):
+            row, place = wrong.nonzero()[0].tolist()
+            raise DataError(
+                f"the logits of example {int(index[row])} outside the top {self.top} come to "
+                f"{float(tail[row, place]):.6g} at temperature {self.temperatures[place]:g}, and {self.precision} "
+                f'holds at most {largest:.6g}: use storage=Storage("float32"), or leave out low temperatures.'
+            )
 
     def unpacked(self, columns: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor | TopLogits:
         """Return the logits of columns, as ``dtype``."""

@@ -1,5 +1,7 @@
 """Forms of stored logits: rounding, the largest few, and what does not fit."""
 
+import math
+
 import pytest
 import torch
 
@@ -53,6 +55,20 @@ def test_the_largest_few():
     for name in ("values", "indices", "tail"):
         assert torch.equal(getattr(given, name), getattr(needed, name))
     assert given.indices.dtype == torch.int64
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_tail_that_does_not_fit_is_refused_by_name(sign):
+    logits = LOGITS.clone()
+    logits[3] = sign * 4e4
+    storage = Storage(top=3, temperatures=(1.0, 0.5))
+    total = rf"{sign * 80000 + math.log(7):.6g} at temperature 0\.5"  # of the other seven
+    message = rf"example 103 outside the top 3 come to {total}, and float16 holds at most 65504"
+    with pytest.raises(DataError, match=message):
+        storage.packed(logits, IDS)
+    assert through(Storage(top=3), logits).tail.isfinite().all()
+    assert through(Storage("float32", 3, (1.0, 0.5)), logits).tail.isfinite().all()
+    assert (through(Storage(top=10)).tail == -float("inf")).all()  # of no class: log 0
 
 
 @pytest.mark.parametrize(("classes", "places"), [(40_000, torch.int16), (65_536, torch.int16), (70_000, torch.int32)])

@@ -9,6 +9,7 @@ Source: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network"
 a size for two cores, or with ``--schedule published`` as in RepDistiller and mdistiller.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from ..trajectory import Watcher
 from .arms import ABOUT as ABOUT
 from .arms import check_arms, stages
 from .asking import Teachers
-from .exporting import check_target, write_network
+from .exporting import check_target, rehearse_export, write_network
 from .insight import advice, dark_knowledge, more_rows, told
 from .options import BASELINES, ONLY, PROFILES, TAUGHT, check_given, class_map_of
 from .options import Config as Config
@@ -35,7 +36,7 @@ from .options import Config as Config
 HELP = "Distillation: a student learns from a teacher's answers, in every published way, against honest controls."
 
 _VIEWS = 8
-"""How many views of a row there are at most, unless more are asked for."""
+"""As many passes are kept view by view unless more are asked for."""
 
 
 def _prepare(given: Any, *, fresh: bool) -> Plan:
@@ -48,6 +49,8 @@ def _prepare(given: Any, *, fresh: bool) -> Plan:
     if fresh:
         check_used(given, ONLY, names)
     _check_export(names, given)
+    if fresh and given.export is not None:
+        check_target(given.export, given.cache_path)
     seeds = settings(data, options)
     options, rows = _with_rows(options, len(seeds[0].order))
     passes = options.epochs or steps_of(options, rows, options.batch_size) * options.batch_size / rows
@@ -55,6 +58,8 @@ def _prepare(given: Any, *, fresh: bool) -> Plan:
     seeds = [replace(setting, views=options.cache_views or None) for setting in seeds]
     _check_networks(options, seeds[0], names)
     _check_cache(options, seeds[0])
+    if fresh and options.export is not None:
+        rehearse_export(seeds[0].net(options.student, "student"), seeds[0], options.export)
     source = Teachers(options, rows, passes)
     return Plan(
         RECIPE,
@@ -66,12 +71,18 @@ def _prepare(given: Any, *, fresh: bool) -> Plan:
         baselines=BASELINES,
         opened=source.opened,
         extras=lambda *found: _extras(source, *found),
+        afterwards=_exported,
     )
 
 
 def _of_the_data(options: Chosen, given: Config, data: DataSet) -> Chosen:
     """Fill in what depends on the data, and check what is of it."""
     class_map_of(given.class_map, data.train.num_classes)
+    if given.class_map is not None and given.teacher_weights is None:
+        raise ConfigError(
+            "--class-map is for weights of another order of classes, but the teacher is trained in this run; give "
+            "--teacher-weights, too, or leave it out."
+        )
     names = ("teacher_weights", "cache_path", "export")
     full = {n: str(Path(path).resolve()) for n in names if (path := getattr(options, n)) is not None}
     few = 100 if options.data == "digits" and options.schedule == "digits" else None
@@ -86,10 +97,11 @@ def _with_rows(options: Chosen, all_rows: int) -> tuple[Chosen, int]:
 
 
 def _with_views(options: Chosen, setting: Setting, passes: float) -> Chosen:
-    """Choose how many views of a row there are, so that answers to moving rows can be kept."""
-    if not options.cache or options.cache_mode == "off" or not setting.moves or options.cache_views is not None:
+    """Give each of a few passes a view of its own: the same rows as without a cache, which can be kept."""
+    kept = options.cache and options.cache_mode != "off" and options.cache_views is None
+    if not kept or not setting.moves or options.replacement or passes > _VIEWS:
         return options
-    return replace(options, cache_views=max(1, min(_VIEWS, round(passes))))
+    return replace(options, cache_views=math.ceil(passes))
 
 
 def _check_networks(options: Chosen, setting: Setting, names: tuple[str, ...]) -> None:
@@ -110,9 +122,16 @@ def _check_networks(options: Chosen, setting: Setting, names: tuple[str, ...]) -
 def _check_cache(options: Chosen, setting: Setting) -> None:
     if options.cache and options.cache_mode == "force" and setting.moves and setting.views is None:
         raise ConfigError(
-            "--cache-mode force, but with --cache-views 0 crops and flips are drawn anew in each pass, so that answers "
-            "cannot be kept: leave it out, or give --augment none."
+            "--cache-mode force, but crops and flips are drawn anew in each pass, so that answers cannot be kept: give "
+            "--cache-views 8 for eight fixed views of each row, or --augment none, or leave it out."
         )
+    if options.cache_top_k is not None and options.cache_top_k > setting.classes:
+        raise ConfigError(
+            f"--cache-top-k is {options.cache_top_k}, but {setting.source.name} has {setting.classes} classes; give "
+            "fewer, or leave it out to keep all."
+        )
+    if options.cache_path is not None and Path(options.cache_path).is_dir():
+        raise ConfigError(f"--cache-path {options.cache_path} is a folder; name a file.")
     if options.cache_path is not None and options.seeds > 1 and options.teacher_weights is None:
         raise ConfigError(
             "--cache-path is for one teacher, but each seed has its own; give --seeds 1, or leave it out."
@@ -124,10 +143,8 @@ def _check_cache(options: Chosen, setting: Setting) -> None:
 def _check_export(names: tuple[str, ...], options: Config) -> None:
     """Refuse an export that cannot be."""
     single = [name for name in names if name != "born-again-ensemble"]
-    if options.export is not None:
-        check_target(options.export)
-        if not single:
-            raise ConfigError("--export writes one network, but born-again-ensemble has several; add another arm.")
+    if options.export is not None and not single:
+        raise ConfigError("--export writes one network, but born-again-ensemble has several; add another arm.")
     if options.export_arm is not None and options.export_arm not in single:
         raise ConfigError(f"--export-arm {options.export_arm} is none of the arms {', '.join(single)}.")
     if options.export_arm is not None and options.export is None:
@@ -150,13 +167,17 @@ def _extras(
     if followed:
         looked_at = "kd" if "kd" in followed else followed[-1]
         found["distillation"]["dark_knowledge"] = dark_knowledge(plan, left, looked_at, folder)
-    if plan.options.export is not None:
-        single = [name for name in plan.arms if name != "born-again-ensemble"]
-        arm = plan.options.export_arm or ("kd" if "kd" in single else single[-1])
-        write_network(left.of(arm)[0][0], plan.settings[0], arm, plan.options.export)
-        line = f"the student of {arm} with seed {plan.settings[0].seed} is in {plan.options.export}."
-        found["conclusion"]["lines"].append(line)
     return found
+
+
+def _exported(plan: Plan, left: Left) -> list[str]:
+    """Write the network that is asked for, and say so."""
+    if plan.options.export is None:
+        return []
+    single = [name for name in plan.arms if name != "born-again-ensemble"]
+    arm = plan.options.export_arm or ("kd" if "kd" in single else single[-1])
+    write_network(left.of(arm)[0][0], plan.settings[0], arm, plan.options.export)
+    return [f"the student of {arm} with seed {plan.settings[0].seed} is in {plan.options.export}."]
 
 
 RECIPE = Recipe("distillation", Config, _prepare)

@@ -31,7 +31,7 @@ from ..distilling.options import Chosen
 from ..distilling.preparing import steps_of, student_rule
 from ..distilling.students import student_stage, students_stream, teacher_stage
 from .asking import Teachers
-from .following import following, together
+from .following import following, order_of, together
 from .options import pairs_of
 
 Make: TypeAlias = Callable[[Setting, Networks], Teacher]
@@ -69,7 +69,7 @@ def stages(names: tuple[str, ...], options: Chosen, rows: int, all_rows: int, so
         all_rows: how many the teacher is trained on.
         source: asks the teacher.
     """
-    found = [teacher_stage(options, all_rows)]
+    found = [teacher_stage(options, all_rows, class_map=order_of(options))]
     for number in range(2, options.teachers_in_ensemble + 1) if "ensemble" in names else ():
         found.append(teacher_stage(options, all_rows, f"teacher-{number}", number=number))
     if {"born-again", "born-again-ensemble"} & set(names):
@@ -214,7 +214,7 @@ def _inside(name: str, options: Chosen, rows: int) -> Stage:
     kd = KnowledgeDistillation(options.temperature, options.ce_weight, options.kd_weight)
 
     def make(setting: Setting, networks: Networks) -> Teacher:
-        source = Frozen(networks["teacher"])
+        source = together(networks, ("teacher",), options)
         x, _ = setting.clean(setting.order[:4])
         student = Student(setting.net(options.student, "student"), SGD(0.0))
         sizes = hint_sizes(source, student, pairs, x)
@@ -238,6 +238,10 @@ def check_arms(names: tuple[str, ...], options: Chosen) -> None:
     if "noisy" in names and options.noise_stage != "dropout" and not options.noise_sigma * options.noise_probability:
         raise ConfigError("--noise-sigma or --noise-probability 0 makes noisy the same as logits; leave it out.")
     if options.cache_top_k is not None:
+        if "hard-labels" in names and options.hard_threshold:
+            raise ConfigError(
+                "--hard-threshold needs the teacher's probabilities, all its logits; leave --cache-top-k out."
+            )
         for name in names:
             if name in ("logits", "noisy", "dkd", "dist", "lskd", "dkpp", "cwtm"):
                 raise ConfigError(f"{name} needs all of the teacher's logits; leave --cache-top-k out, or the arm.")

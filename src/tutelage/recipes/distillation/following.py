@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor, nn
 
 from ...frozen import Frozen
 from ...gap import gap
@@ -11,14 +12,39 @@ from ..distilling.options import Chosen
 from ..distilling.stage import Record
 
 
+class Reordered(nn.Module):
+    """A network whose answers (N, C) are brought to another order of classes: class c is its ``class_map[c]``."""
+
+    def __init__(self, net: nn.Module, class_map: Sequence[int]) -> None:
+        super().__init__()
+        self.net, self._class_map = net, list(class_map)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return its logits in that order."""
+        out = self.net(x)
+        logits: Tensor = out[0] if isinstance(out, tuple) else out
+        return logits[..., self._class_map]
+
+    def extra_repr(self) -> str:
+        """Tell the order: it is part of what the answers depend on."""
+        return f"class_map={self._class_map}"
+
+
+def order_of(options: Chosen) -> list[int] | None:
+    """Return the class map that options name."""
+    return None if options.class_map is None else [int(c) for c in options.class_map.split(",")]
+
+
 def together(networks: Networks, teachers: Sequence[str], options: Chosen) -> Frozen:
-    """Return the networks of teachers as one that answers."""
-    nets = [net for name in teachers for net in networks[name]]
+    """Return the networks of teachers as one that answers; the class map is of that from a file, the first, alone."""
+    nets, class_map = [net for name in teachers for net in networks[name]], order_of(options)
+    if class_map is not None and len(nets) > 1:
+        nets, class_map = [Reordered(nets[0], class_map), *nets[1:]], None
     return Frozen(
         nets,
         average=options.ensemble_average,
         temperature=options.temperature,
-        class_map=None if options.class_map is None else [int(c) for c in options.class_map.split(",")],
+        class_map=class_map,
         precision=torch.bfloat16 if options.teacher_precision == "bfloat16" else None,
     )
 

@@ -105,8 +105,8 @@ class Config(Options):
     cache_dtype: Literal["float16", "float32", "bfloat16"] = "float16"
     """How a logit is stored."""
     cache_views: int | None = None
-    """With --cache and random crops: so many fixed views of each row, which the student's passes go through in turn; 0:
-    a new one each pass, which cannot be kept; default: as many as passes, at most 8."""
+    """With --cache and random crops: so many fixed views of each row, which the passes of all students go through in
+    turn; default: one for each of up to 8 passes, the same rows as without; of more passes none can be kept."""
     cache_top_k: int | None = None
     """Store the largest so many logits of a row, for kd at temperatures 1, 2 and 4."""
     export: str | None = None

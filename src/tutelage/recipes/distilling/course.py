@@ -181,10 +181,17 @@ class Standing(Course):
     Args:
         nets: of each seed.
         average: of several the mean of their probabilities, or of their logits.
+        class_map: our class c is their class ``class_map[c]``; default: the same order.
     """
 
-    def __init__(self, nets: Sequence[list[nn.Module]], average: Literal["probs", "logits"]) -> None:
+    def __init__(
+        self,
+        nets: Sequence[list[nn.Module]],
+        average: Literal["probs", "logits"],
+        class_map: Sequence[int] | None = None,
+    ) -> None:
         self._nets, self._average = nets, average
+        self._order = slice(None) if class_map is None else list(class_map)
         self._students = [[Student(net, SGD(0.0)) for net in own] for own in nets]
 
     def rounds(self, done: int) -> Iterator[Sequence[Metrics]]:
@@ -193,7 +200,8 @@ class Standing(Course):
 
     def predict(self, xs: Sequence[Tensor]) -> list[Tensor]:
         """Return the logits (K, N, C) of each seed's networks for its inputs, in evaluation mode."""
-        return [torch.stack([s.predict(x) for s in students]) for students, x in zip(self._students, xs)]
+        answers = [torch.stack([s.predict(x) for s in students]) for students, x in zip(self._students, xs)]
+        return [logits[..., self._order] for logits in answers]
 
     def counting(self, answers: Tensor) -> Tensor:
         """Return the mean logits, or the logarithm of the mean probabilities."""

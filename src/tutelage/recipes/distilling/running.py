@@ -29,6 +29,7 @@ class Prepare(Protocol):
 
 
 Extras: TypeAlias = Callable[["Plan", Left, Mapping[str, Outcome], RunFolder, Mapping[str, Any]], dict[str, Any]]
+Afterwards: TypeAlias = Callable[["Plan", Left], list[str]]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Plan:
         baselines: arms that the others are compared with.
         extras: further parts of the result, and files; called with the plan, what stages left, the outcomes by name,
             the run folder and the result so far.
+        afterwards: called with the plan and what stages left when the result is written, for what may yet fail;
+            returns lines for the conclusion.
         opened: told the run folder before the first stage.
         first: names of stages that are run before the arms, and not compared.
         then: makes the plan that takes over when all stages have ended, from the outcomes by name; its first stages
@@ -74,6 +77,7 @@ class Plan:
     fingerprints: Mapping[str, str]
     baselines: Sequence[str] = ()
     extras: "Extras" = lambda *_: {}
+    afterwards: "Afterwards" = lambda *_: []
     opened: Callable[[RunFolder], None] = lambda _: None
     first: Sequence[str] = ()
     then: Callable[[Mapping[str, Outcome]], "Plan"] | None = None
@@ -144,6 +148,9 @@ def _all(plan: Plan, folder: RunFolder, watcher: Watcher) -> dict[str, Any]:
     result = summed_up(plan, outcomes, folder.read("environment.json"))
     result |= plan.extras(plan, left, outcomes, folder, result)
     folder.write("result.json", result)
+    if lines := plan.afterwards(plan, left):
+        result["conclusion"]["lines"] += lines
+        folder.write("result.json", result)
     return result
 
 

@@ -177,11 +177,13 @@ class Given(Stage):
     Attributes:
         take: the networks of a seed; without earlier ones: fresh ones of the same kind.
         average: what of several is averaged.
+        class_map: our class c is their class ``class_map[c]``; default: the same order.
     """
 
     take: Callable[[Setting, Networks], list[nn.Module]]
     like: Callable[[Setting], list[nn.Module]]
     average: Literal["probs", "logits"] = "probs"
+    class_map: Sequence[int] | None = None
 
     @property
     def length(self) -> int:
@@ -197,7 +199,7 @@ class Given(Stage):
 
     def begin(self, settings: Sequence[Setting], networks: Sequence[Networks]) -> Course:
         """Return a course that stands."""
-        return Standing([self.take(s, n) for s, n in zip(settings, networks)], self.average)
+        return Standing([self.take(s, n) for s, n in zip(settings, networks)], self.average, self.class_map)
 
 
 def in_order(stages: Sequence[Stage], wanted: Sequence[str]) -> list[Stage]:

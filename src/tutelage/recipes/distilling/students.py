@@ -1,6 +1,6 @@
 """The stages that most recipes with a teacher have: the teacher itself, and students of one initial network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torch import nn
@@ -14,7 +14,9 @@ from .setting import Setting
 from .stage import Ended, Given, Networks, Record, Stage, Taught
 
 
-def teacher_stage(options: Chosen, rows: int, name: str = "teacher", *, number: int = 1) -> Stage:
+def teacher_stage(
+    options: Chosen, rows: int, name: str = "teacher", *, number: int = 1, class_map: Sequence[int] | None = None
+) -> Stage:
     """Return the stage of a teacher: trained on all training rows by their labels, or read from a file.
 
     Args:
@@ -22,6 +24,7 @@ def teacher_stage(options: Chosen, rows: int, name: str = "teacher", *, number: 
         rows: training rows there are.
         name: of the stage.
         number: teachers of other numbers have other initial networks and batches.
+        class_map: our class c is class ``class_map[c]`` of a teacher from a file; default: the same order.
     """
     role = "teacher" if number == 1 else f"teacher {number}"
     if options.teacher_weights is not None and number == 1:
@@ -30,6 +33,7 @@ def teacher_stage(options: Chosen, rows: int, name: str = "teacher", *, number: 
             about=f"{options.teacher} with the weights of {options.teacher_weights}.",
             take=lambda setting, _: [from_file(setting, options)],
             like=lambda setting: [setting.net(options.teacher, role)],
+            class_map=class_map,
         )
     steps = options.teacher_steps or steps_of(options, rows, options.teacher_batch)
     check_batch("--teacher-batch", options.teacher_batch, rows, options)
