@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter, ValidationError
 
 from .. import __version__
-from ..errors import CheckpointError
 from ..evaluation import paired, summary
 from ..runs import RunFolder, environment
 from .arms import arm_values, per_class_summary, picked_records
 from .options import Options, noise_kinds, noise_rates
 from .outcome import Outcome, restore_metrics
 from .plan import BASELINES, Plan, Recipe, loaded, resolved
+from .starting import stored_options
 from .suspects import PLAIN, keep_suspects
 from .trajectory import Nobody, Watcher, run_trajectory
 
@@ -54,7 +53,7 @@ def resume(recipe: Recipe, folder: RunFolder, watcher: Watcher | None = None) ->
     Raises:
         CheckpointError: if the folder cannot be read.
     """
-    options, plans, fingerprints = prepare(recipe, _stored(recipe, folder))
+    options, plans, fingerprints = prepare(recipe, stored_options(folder, recipe.options))
     folder.check_data(fingerprints)
     with folder.locked():
         return _all(plans, options, folder, fingerprints, watcher or Nobody())
@@ -76,17 +75,6 @@ def prepare(recipe: Recipe, options: Options) -> tuple[Options, list[Plan], dict
 
 def _environment(options: Options) -> dict[str, Any]:
     return environment(torch.device(options.device))
-
-
-def _stored(recipe: Recipe, folder: RunFolder) -> Options:
-    stored = folder.read("config.json")["config"]
-    try:
-        missing = set(recipe.options.__dataclass_fields__) - set(stored)
-        if missing:
-            raise CheckpointError(f"{folder.path}/config.json is damaged: {min(missing)} is missing.")
-        return TypeAdapter(recipe.options).validate_python(stored)
-    except (ValidationError, TypeError) as error:
-        raise CheckpointError(f"{folder.path}/config.json is damaged: {' '.join(str(error).split()[:20])}.") from error
 
 
 def _all(

@@ -80,7 +80,9 @@ def _paired(run: Run) -> str:
     shared = "the split, the first weights of the student"
     if run.part("data_distillation"):
         return f"with each seed they share {shared} and the labelled examples"
-    return f"with each seed they share {shared}, the batches and the teacher"
+    if run.part("assistant"):
+        return f"with each seed they share {shared}, its batches and the large teacher"
+    return f"with each seed they share {shared}, the batches and, where there is one, the large teacher"
 
 
 def _size(run: Run, *names: str) -> str:

@@ -1,4 +1,4 @@
-"""Distillation: a small network learns from the answers of a large one, in every published way, over paired seeds.
+"""Distillation: a small network learns from the answers of a large one, in many published ways, over paired seeds.
 
 The student learns from few rows, or all; arms differ in what it is told about them. They share split, batches, the
 initial student and the teacher by seed, so that ``kd - scratch`` is what the teacher's answers are worth, and
@@ -33,7 +33,7 @@ from .insight import advice, dark_knowledge, more_rows, told
 from .options import BASELINES, ONLY, PROFILES, TAUGHT, check_given, class_map_of
 from .options import Config as Config
 
-HELP = "Distillation: a student learns from a teacher's answers, in every published way, against honest controls."
+HELP = "Distillation: a student learns from a teacher's answers, in many published ways, against honest controls."
 
 _VIEWS = 8
 """As many passes are kept view by view unless more are asked for."""

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,9 +15,9 @@ from ...checkpoint import save_checkpoint
 from ...errors import CheckpointError, ConfigError, NotFiniteError, TutelageError
 from ...evaluation import Comparison, paired, summary
 from ...importing import told
-from ...runs import RunFolder, environment
+from ...runs import RunFolder
 from ...training import train
-from ..stored import stored_options
+from ..starting import go_on, start
 from ..trajectory import Nobody, Watcher
 from .arms import ARMS, BASELINES
 from .options import Chosen, Options
@@ -105,13 +105,7 @@ def run(recipe: Recipe, options: Any, out: Path, watcher: Watcher | None = None)
         TutelageError: for unusable options or data, before anything is written; for a loss that is not finite, or a
             folder that cannot be written, later.
     """
-    RunFolder.check_free(out)
-    plan = recipe.prepare(options, fresh=True)
-    plan.rehearse()
-    where = environment(torch.device(plan.options.device))
-    folder = RunFolder.create(out, recipe.name, asdict(plan.options), plan.fingerprints, where)
-    with folder.locked():
-        return _all(plan, folder, watcher or Nobody())
+    return start(recipe.name, recipe.prepare, options, out, _carried(watcher))
 
 
 def resume(recipe: Recipe, folder: RunFolder, watcher: Watcher | None = None) -> dict[str, Any]:
@@ -120,10 +114,11 @@ def resume(recipe: Recipe, folder: RunFolder, watcher: Watcher | None = None) ->
     Raises:
         CheckpointError: if the folder cannot be read.
     """
-    plan = recipe.prepare(stored_options(folder, recipe.options), fresh=False)
-    folder.check_data(plan.fingerprints)
-    with folder.locked():
-        return _all(plan, folder, watcher or Nobody())
+    return go_on(recipe.options, recipe.prepare, folder, _carried(watcher))
+
+
+def _carried(watcher: Watcher | None) -> Callable[[Plan, RunFolder], dict[str, Any]]:
+    return lambda plan, folder: _all(plan, folder, watcher or Nobody())
 
 
 @dataclass(frozen=True)
