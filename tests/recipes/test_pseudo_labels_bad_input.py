@@ -170,7 +170,7 @@ def bent(shape, classes):
     """A network without forward mode."""
     from torch import nn
 
-    from tests.teachers.test_meta_pseudo_labels import Bent
+    from tests.teachers.meta_pseudo import Bent
 
     class Bending(nn.Module):
         def forward(self, x):
