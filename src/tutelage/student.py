@@ -400,6 +400,10 @@ class Student:
         state = rule.init(self._params)._replace(step=self._state.step)
         return self._view(rule=rule, _state=state, _last=self._last, _losses=self._losses)
 
+    def seeded(self, seed: int) -> "Student":
+        """Return a view of the same student with randomness (dropout) from another seed."""
+        return self._view(seed=seed, _key=stream(seed, "student"))
+
     def restored(self, state: Mapping[str, Tensor]) -> "Student":
         """Return a view of this student as it was when ``state_dict`` gave this state.
 

@@ -14,6 +14,7 @@ from .label.meta_pseudo_labels import MetaPseudoLabels as MetaPseudoLabels
 from .label.offline import OfflinePseudoLabels as OfflinePseudoLabels
 from .label.uda import UnsupervisedDataAugmentation as UnsupervisedDataAugmentation
 from .select.keep_mask import KeepMask as KeepMask
+from .synthesise.dataset_distillation import DatasetDistillation as DatasetDistillation
 from .weigh.curriculum import Curriculum as Curriculum
 from .weigh.curriculum import focal as focal
 from .weigh.curriculum import hard as hard

@@ -1,0 +1,24 @@
+"""Positive step sizes as softplus of free numbers."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import ConfigError
+
+
+def step_sizes(raw: Tensor) -> Tensor:
+    """Return ``eta = log(1 + e^rho)`` > 0, elementwise."""
+    return F.softplus(raw, threshold=30.0)
+
+
+def raw_of(sizes: Tensor) -> Tensor:
+    """Return ``rho = eta + log(-expm1(-eta))``, whose softplus is eta; finite for every eta > 0.
+
+    Raises:
+        ConfigError: for a step size that is not above 0, or not finite: its raw value would never move.
+    """
+    if not bool((sizes > 0).all() and sizes.isfinite().all()):
+        wrong = sizes[~((sizes > 0) & sizes.isfinite())].flatten()[0]
+        raise ConfigError(f"a step size is {float(wrong):g}; it must be finite and above 0, such as 0.02.")
+    return sizes + torch.log(-torch.expm1(-sizes))

@@ -1,0 +1,1 @@
+"""Teachers that make the examples."""
