@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..losses import cross_entropy
-from ..nets.together import Each, Together, perceptron
+from ..nets.together import Each, How, Together, perceptron
 from ..rules import SGD, Rule
 from ..student import Student
 from .lessons import DistilledSet
@@ -24,7 +24,7 @@ def crowd(net: nn.Module, weights: Mapping[str, Tensor], rule: Rule, *, freeze_b
         rule: of their updates.
         freeze_buffers: see :class:`tutelage.nets.together.Together`.
     """
-    how = "hand" if perceptron(net) is not None else "vmap"
+    how: How = "hand" if perceptron(net) is not None else "vmap"
     return Student(Together(net, weights, how=how, freeze_buffers=freeze_buffers), rule)
 
 
