@@ -1,0 +1,107 @@
+"""Real examples in place of distilled ones, against naive forms."""
+
+import numpy as np
+import pytest
+import torch
+
+from tutelage import real_sets
+from tutelage.errors import ConfigError, DataError
+from tutelage.real_sets import CHOICES, RATES, Real, best_rate, farthest_first, herded, nearest
+
+
+@pytest.fixture
+def real():
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(90) % 3
+    return Real(torch.randn(90, 2, 3, generator=generator) + y.view(-1, 1, 1), y, 3)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_sets_are_batches_in_the_order_of_labels(real, name):
+    found = CHOICES[name](real, 2, 2, 0)
+    assert found.shape == (2, 6, 2, 3)
+    assert found.dtype == real.x.dtype
+    assert torch.equal(found, CHOICES[name](real, 2, 2, 0))
+    if name not in ("class-means", "k-means"):
+        for row, label in zip(found.transpose(0, 1).flatten(0, 1), torch.arange(3).repeat_interleave(4)):
+            same = (real.x == row).flatten(1).all(1)
+            assert real.y[same].tolist() == [label]
+
+
+@pytest.mark.parametrize("name", ["random", "k-center", "herding"])
+def test_no_example_comes_twice(real, name):
+    found = CHOICES[name](real, 5, 2, 3).flatten(0, 1).flatten(1)
+    assert len(torch.unique(found, dim=0)) == len(found)
+
+
+def test_random_draws_depend_on_the_seed(real):
+    assert not torch.equal(real_sets.random(real, 1, 2, 0), real_sets.random(real, 1, 2, 1))
+    first, second = real_sets.draws(real_sets.random, real, 1, 2, 0, 2)
+    assert not torch.equal(first, second)
+
+
+def test_class_means_are_exact_and_k_means_of_one_is_the_mean(real):
+    means = torch.stack([real.x[real.y == c].double().mean(0) for c in range(3)]).float()
+    assert torch.equal(real_sets.class_means(real, 1, 1, 0)[0], means)
+    assert torch.equal(real_sets.kmeans(real, 1, 1, 0)[0], means)
+
+
+def test_k_means_leaves_each_centroid_at_the_mean_of_its_rows(real):
+    centers = real_sets.kmeans(real, 2, 2, 0).flatten(2).double()
+    for c in range(3):
+        rows = real.x[real.y == c].flatten(1).double()
+        own = centers[:, 2 * c : 2 * c + 2].reshape(4, -1)
+        nearest_one = torch.cdist(rows, own).argmin(1)
+        for k in range(4):
+            assert torch.allclose(rows[nearest_one == k].mean(0), own[k], atol=1e-5)
+
+
+def test_farthest_first_equals_its_naive_form(real):
+    flat = real.x.flatten(1).double()
+    chosen = [int((flat - flat.mean(0)).norm(dim=1).argmin())]
+    while len(chosen) < 6:
+        gaps = [min(float((row - flat[c]).norm()) for c in chosen) for row in flat]
+        chosen.append(int(np.argmax(gaps)))
+    assert farthest_first(real.x, 6).tolist() == chosen
+
+
+def test_herding_equals_its_naive_form(real):
+    flat = real.x.flatten(1).double()
+    chosen: list[int] = []
+    while len(chosen) < 6:
+        free = [i for i in range(len(flat)) if i not in chosen]
+        gaps = [float((flat[[*chosen, i]].mean(0) - flat.mean(0)).norm()) for i in free]
+        chosen.append(free[int(np.argmin(gaps))])
+    assert herded(real.x, 6).tolist() == chosen
+
+
+def test_a_class_without_examples_is_named(real):
+    empty = Real(real.x, real.y.clamp_max(1), 3)
+    with pytest.raises(DataError, match="class 2 has no real example, but needs at least 1"):
+        real_sets.class_means(empty, 1, 1, 0)
+    with pytest.raises(DataError, match="class 0 has 30 real examples, but needs at least 31"):
+        real_sets.random(real, 31, 1, 0)
+
+
+def test_the_best_rate_is_the_lowest_of_equals_and_never_one_that_diverges():
+    assert best_rate(lambda rate: float(rate >= 0.1)) == (0.1, 1.0)
+    assert best_rate(lambda rate: float("nan") if rate > 0.01 else rate) == (0.01, 0.01)
+    assert len(RATES) == 8
+    with pytest.raises(ConfigError, match="no step size to try"):
+        best_rate(lambda rate: 0.0, ())
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_nearest_neighbours_equal_brute_force(real, k):
+    references, labels = real.x[:20], real.y[:20]
+    found = nearest(real.x[20:], references, labels, k=k, rows=7)
+    for row, answer in zip(real.x[20:], found):
+        gaps = sorted((float((row - r).double().norm()), int(label)) for r, label in zip(references, labels))[:k]
+        near = [label for _, label in gaps]
+        most = max(near.count(label) for label in near)
+        assert int(answer) == next(label for label in near if near.count(label) == most)
+
+
+def test_more_neighbours_than_references_are_refused(real):
+    with pytest.raises(ConfigError, match="k is 4, but there are 3 references; it must be in 1..3"):
+        nearest(real.x, real.x[:3], real.y[:3], k=4)
