@@ -103,5 +103,5 @@ def test_nearest_neighbours_equal_brute_force(real, k):
 
 
 def test_more_neighbours_than_references_are_refused(real):
-    with pytest.raises(ConfigError, match="k is 4, but there are 3 references; it must be in 1..3"):
+    with pytest.raises(ConfigError, match=r"k is 4, but there are 3 references; it must be in 1\.\.3"):
         nearest(real.x, real.x[:3], real.y[:3], k=4)
