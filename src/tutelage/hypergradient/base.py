@@ -161,7 +161,7 @@ def operators_named(
 
 def where_not_finite(problem: Problem, loss: Tensor) -> str:
     """Which step first led to parameters that are not finite; found by looking ahead once more."""
-    student = problem.student
+    student, lr = problem.student, math.nan
     for t in range(problem.steps):
         lr, size = float(student.lr), _size(student)
         student = problem.advance(t, student)
@@ -172,7 +172,7 @@ def where_not_finite(problem: Problem, loss: Tensor) -> str:
             )
     what = "derivative of the validation loss" if loss.isfinite() else "validation loss"
     return (
-        f"the {what} is not finite after {problem.steps} steps whose parameters are (lr {float(student.lr):.3g}, "
+        f"the {what} is not finite after {problem.steps} steps whose parameters are (lr {lr:.3g}, "
         f"||w|| {_size(student):.3g}): look ahead fewer steps, or check the loss."
     )
 

@@ -77,9 +77,7 @@ class Together(nn.Module):
         super().__init__()
         check_stateless(net, freeze_buffers=freeze_buffers)
         self.count, self.how = check_weights(net, weights), how
-        self.net = copy.deepcopy(net)
-        if freeze_buffers:
-            _froze(self.net)
+        self.net = frozen(net) if freeze_buffers else copy.deepcopy(net)
         self._call = FunctionalNet(self.net)
         self._layers = perceptron(self.net) if how == "hand" else None
         if how == "hand" and self._layers is None:
@@ -108,10 +106,13 @@ class Together(nn.Module):
         return out
 
 
-def _froze(net: nn.Module) -> None:
-    for module in net.modules():
+def frozen(net: nn.Module) -> nn.Module:
+    """Return a copy of a network, in training mode but for layers with running statistics."""
+    made = copy.deepcopy(net).train()
+    for module in made.modules():
         if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:
             module.eval()
+    return made
 
 
 def check_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> int:

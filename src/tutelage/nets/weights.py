@@ -9,13 +9,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from ..data.records.headed import write_headed
+from ..data.records.headed import is_pickle, write_headed
 from ..errors import DataError
 
 FORMAT = 1
 """Version of the facts in the header."""
-_PICKLED = (b"PK\x03\x04", b"\x80\x02")
-"""How files of ``torch.save`` begin, the present ones and the older."""
 _FEW = 3
 
 
@@ -77,12 +75,7 @@ def weights_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise DataError(f"{path} does not exist; weights are a safetensors file, such as save_weights writes.")
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
-    if start.startswith(_PICKLED):
+    if is_pickle(path):
         convert = f"save_file(torch.load('{path.name}', weights_only=True), '{path.stem}.safetensors')"
         raise DataError(
             f"{path} is a pickle file, which may run code when it is read. Convert it where you trust it, with "

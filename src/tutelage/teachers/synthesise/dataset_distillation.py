@@ -20,10 +20,10 @@ from ...errors import ConfigError, NotFiniteError, unknown
 from ...hypergradient import Hypergradient, Recompute, Unrolled
 from ...lesson import Batch, Lesson
 from ...losses import cross_entropy
-from ...nets.together import Each, How, Together, perceptron
+from ...nets.together import Each, How, Together, check_stateless, frozen, perceptron
 from ...optimiser import Optimiser
 from ...randomness import counter, hashed_tensor, integer_tensor, stream
-from ...rules import SGD, Adam, Rate
+from ...rules import SGD, Adam, Rate, RuleState
 from ...starts import Starts
 from ...student import Student, mean_over_ranks
 from ...teacher import Teacher
@@ -181,7 +181,9 @@ class DatasetDistillation(Teacher):
             return Each(cross_entropy)(logits, real.y).mean() / self.nets
 
         found = [
-            self.hypergradient(view.with_rule(SGD(lr=distilled.step_sizes)), lessons, loss, wrt)
+            self.hypergradient(
+                view.with_rule(SGD(lr=distilled.step_sizes)).at({}, RuleState(0, {})), lessons, loss, wrt
+            )
             for view in self._views(student, how)
         ]
         count = len(found)
@@ -197,20 +199,27 @@ class DatasetDistillation(Teacher):
         weights = self.starts.draw(self.steps, self.nets)
         device, dtype = self.images.device, self.images.dtype
         weights = {name: value.to(device, dtype) for name, value in weights.items()}
-        net = student.architecture
         key = counter(stream(self.seed, "dropout of the students"), self.steps)
-        if how is None:
-            own = student.params
-            return [
-                student.at({n: w[k].requires_grad_() for n, w in weights.items() if n in own}).seeded(counter(key, k))
-                for k in range(self.nets)
-            ]
-        if self._worker is None or self._worker.architecture.how != how:
+        if how is not None:
+            worker = self._together(student.architecture, weights, how)
+            return [_standing(worker, {f"net.{name}": value for name, value in weights.items()}, key)]
+        worker = self._frozen(student) if self.freeze_buffers else student
+        check_stateless(worker.architecture, freeze_buffers=self.freeze_buffers)
+        alone = ({name: value[k] for name, value in weights.items()} for k in range(self.nets))
+        return [_standing(worker, own, counter(key, k)) for k, own in enumerate(alone)]
+
+    def _together(self, net: nn.Module, weights: dict[str, Tensor], how: How) -> Student:
+        """A student that holds K networks; made once."""
+        if self._worker is None:
             together = Together(net, weights, how=how, freeze_buffers=self.freeze_buffers)
             self._worker = Student(together, SGD(lr=1.0))
-        own = self._worker.params
-        stacked = {f"net.{name}": value.requires_grad_() for name, value in weights.items()}
-        return [self._worker.at({n: w for n, w in stacked.items() if n in own}).seeded(key)]
+        return self._worker
+
+    def _frozen(self, student: Student) -> Student:
+        """The same student with running statistics as they are; made once."""
+        if self._worker is None:
+            self._worker = Student(frozen(student.net), SGD(lr=1.0))
+        return self._worker
 
     def _how(self, student: Student, real: Batch) -> How | None:
         """How the networks are run together; None: one after another."""
@@ -239,6 +248,12 @@ class DatasetDistillation(Teacher):
         return {"images": self.images, **soft}
 
 
+def _standing(student: Student, weights: dict[str, Tensor], seed: int) -> Student:
+    """A view of a student with these weights, as far as it trains them."""
+    own = {name: value.requires_grad_() for name, value in weights.items() if name in student.params}
+    return student.at(own).seeded(seed)
+
+
 def _check(hypergradient: Hypergradient, engine: str, nets: int, real_batch: int | None, epochs: int) -> None:
     kind = type(hypergradient).__name__
     if not isinstance(hypergradient, (Unrolled, Recompute)):
@@ -246,6 +261,6 @@ def _check(hypergradient: Hypergradient, engine: str, nets: int, real_batch: int
         raise ConfigError(f"{kind} cannot distil a dataset: {why}; use Unrolled or Recompute.")
     if engine not in get_args(Engine):
         raise ConfigError(unknown("engine", engine, get_args(Engine)))
-    for name, value in (("nets", nets), ("real_batch", real_batch or 1), ("epochs", epochs)):
+    for name, value in (("nets", nets), ("real_batch", 1 if real_batch is None else real_batch), ("epochs", epochs)):
         if value < 1:
             raise ConfigError(f"{name} is {value}; it must be at least 1.")

@@ -1,0 +1,400 @@
+"""The unrolled teacher: exact gradients, equal engines, exact resume, and what it refuses."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from tutelage.distilled import DistilledSet, raw_of, step_sizes
+from tutelage.errors import ConfigError, NotFiniteError, ShapeError
+from tutelage.hypergradient import ConjugateGradient, OneStep, Recompute, Reversible, Unrolled
+from tutelage.lesson import Batch
+from tutelage.losses import cross_entropy
+from tutelage.nets import mlp
+from tutelage.nets.initial import Own, Scaled
+from tutelage.nets.together import Together
+from tutelage.rules import SGD
+from tutelage.starts import Fresh, Pool
+from tutelage.student import Student
+from tutelage.teachers import DatasetDistillation
+from tutelage.testing import check_teacher
+
+DOUBLE = torch.float64
+
+
+def tanh_net(dtype=DOUBLE):
+    return mlp((6,), 3, widths=(8,), activation=nn.Tanh).to(dtype)
+
+
+def conv_net(dtype=DOUBLE):
+    layers = [nn.Conv2d(1, 4, 3, padding=1), nn.GroupNorm(4, 4), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(16, 3)).to(dtype)
+
+
+def real_rows(shape=(6,), rows=20, dtype=DOUBLE):
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(rows, *shape, generator=generator, dtype=DOUBLE).to(dtype)
+    return Batch(x, torch.arange(rows) % 3, torch.arange(rows))
+
+
+def images_of(shape=(6,), steps=2, rows=3, dtype=DOUBLE):
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(steps, rows, *shape, generator=generator, dtype=DOUBLE).to(dtype)
+
+
+def teacher_of(net, shape=(6,), *, labels=None, steps=2, **options):
+    dtype = next(net.parameters()).dtype
+    images = images_of(shape, steps, dtype=dtype)
+    chosen = {"epochs": 2, "step_size": 0.3, "nets": 2, "real_batch": 8, "starts": Fresh(net, Scaled(), 5)}
+    return DatasetDistillation(images, torch.arange(3) if labels is None else labels, **(chosen | options))
+
+
+def soft_labels(steps=2):
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(steps, 3, 3, generator=generator, dtype=DOUBLE).softmax(-1)
+
+
+def outer_loss(teacher, net, real):
+    """J by a plain loop over networks and applications, without this library's student."""
+    weights = teacher.starts.draw(teacher.steps, teacher.nets)
+    batch = teacher._real(real)
+    sizes, total = torch.log1p(teacher.raw.detach().exp()), 0.0
+    for k in range(teacher.nets):
+        own = {name: value[k].to(DOUBLE).requires_grad_() for name, value in weights.items()}
+        for t, size in enumerate(sizes):
+            s = t % len(teacher.images)
+            soft = teacher.labels.is_floating_point()
+            target = teacher.labels[s].softmax(-1).detach() if soft else teacher.labels
+            logits = torch.func.functional_call(net, own, (teacher.images[s].detach(),))
+            loss = nn.functional.cross_entropy(logits, target)
+            slopes = torch.autograd.grad(loss, list(own.values()))
+            own = {n: (p - size * g).detach().requires_grad_() for (n, p), g in zip(own.items(), slopes)}
+        logits = torch.func.functional_call(net, own, (batch.x,))
+        total += float(nn.functional.cross_entropy(logits, batch.y)) / teacher.nets
+    return total
+
+
+@pytest.mark.parametrize("labels", ["hard", "soft"])
+@pytest.mark.parametrize("engine", ["loop", "vmap", "hand"])
+def test_gradients_equal_central_differences(engine, labels):
+    net, real = tanh_net(), real_rows()
+    teacher = teacher_of(net, engine=engine, labels=soft_labels() if labels == "soft" else None)
+    student = Student(net, SGD(0.1))
+    loss, gradients = teacher.gradients(student, real)
+    assert float(loss) == pytest.approx(outer_loss(teacher, net, real), rel=1e-12)
+    parts = [teacher.images, *([teacher.labels] if labels == "soft" else []), teacher.raw]
+    gradients[-1] = gradients[-1] * torch.sigmoid(teacher.raw.detach())
+    generator = torch.Generator().manual_seed(4)
+    for part, gradient in zip(parts, gradients, strict=True):
+        flat = part.data.view(-1)
+        for i in torch.randperm(flat.numel(), generator=generator)[:5].tolist():
+            center = float(flat[i])
+            flat[i] = center + 1e-6
+            above = outer_loss(teacher, net, real)
+            flat[i] = center - 1e-6
+            found = (above - outer_loss(teacher, net, real)) / 2e-6
+            flat[i] = center
+            assert abs(found - float(gradient.view(-1)[i])) <= 1e-6 * float(gradient.abs().max()) + 1e-9
+
+
+def recursion(teacher, net, real):
+    """The adjoint recursion, a network at a time: J and its derivatives in the images and step sizes."""
+    weights, batch = teacher.starts.draw(teacher.steps, teacher.nets), teacher._real(real)
+    sizes = step_sizes(teacher.raw.detach())
+    images = teacher.images.detach()
+    to_images, to_sizes = torch.zeros_like(images), torch.zeros_like(sizes)
+    names = [name for name, _ in net.named_parameters()]
+
+    def descent(own, x):
+        logits = torch.func.functional_call(net, dict(zip(names, own)), (x,))
+        loss = cross_entropy(logits, teacher.labels).mean()
+        return torch.autograd.grad(loss, own, create_graph=True)
+
+    for k in range(teacher.nets):
+        path = [[weights[n][k].to(DOUBLE) for n in names]]
+        for t, size in enumerate(sizes):
+            here = [p.detach().requires_grad_() for p in path[-1]]
+            path.append([p - size * g for p, g in zip(here, descent(here, images[t % len(images)]))])
+        end = [p.detach().requires_grad_() for p in path[-1]]
+        logits = torch.func.functional_call(net, dict(zip(names, end)), (batch.x,))
+        adjoint = torch.autograd.grad(cross_entropy(logits, batch.y).mean() / teacher.nets, end)
+        for t in reversed(range(len(sizes))):
+            here = [p.detach().requires_grad_() for p in path[t]]
+            x = images[t % len(images)].clone().requires_grad_()
+            g = descent(here, x)
+            to_sizes[t] -= sum((a * slope).sum() for a, slope in zip(adjoint, g)).detach()
+            pulled = torch.autograd.grad(g, [x, *here], [-sizes[t] * a for a in adjoint])
+            to_images[t % len(images)] += pulled[0]
+            adjoint = [a + p for a, p in zip(adjoint, pulled[1:])]
+    return to_images, to_sizes
+
+
+def test_the_tape_equals_the_adjoint_recursion():
+    net, real = tanh_net(), real_rows()
+    teacher = teacher_of(net)
+    _, gradients = teacher.gradients(Student(net, SGD(0.1)), real)
+    for found, needed in zip(gradients, recursion(teacher, net, real)):
+        assert torch.allclose(found, needed, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
+@pytest.mark.parametrize("kind", ["perceptron", "convolutions"])
+def test_engines_and_strategies_agree(kind, dtype, error):
+    net, shape = (tanh_net(dtype), (6,)) if kind == "perceptron" else (conv_net(dtype), (1, 4, 4))
+    student, real = Student(net, SGD(0.1)), real_rows(shape, dtype=dtype)
+    _, needed = teacher_of(net, shape, engine="loop").gradients(student, real)
+    engines = ["loop", "vmap", "auto", *(["hand"] if kind == "perceptron" else [])]
+    for engine in engines:
+        for strategy in (Unrolled(), Recompute(), Recompute(segment=2)):
+            _, found = teacher_of(net, shape, engine=engine, hypergradient=strategy).gradients(student, real)
+            for a, b in zip(found, needed, strict=True):
+                assert float((a - b).abs().max() / b.abs().max()) <= error
+
+
+@pytest.mark.parametrize("engine", ["loop", "vmap", "hand"])
+def test_recompute_equals_the_tape_to_the_bit(engine):
+    """Where each batch is used once: else the sums over epochs round in another order."""
+    net, real = tanh_net(torch.float32), real_rows(dtype=torch.float32)
+    student, once = Student(net, SGD(0.1)), {"epochs": 1, "steps": 4, "engine": engine}
+    tape = teacher_of(net, **once).gradients(student, real)[1]
+    again = teacher_of(net, **once, hypergradient=Recompute()).gradients(student, real)[1]
+    assert all(torch.equal(a, b) for a, b in zip(tape, again))
+
+
+def test_the_gradient_of_shared_images_is_the_sum_over_epochs():
+    net, real = tanh_net(), real_rows()
+    student = Student(net, SGD(0.1))
+    tied = teacher_of(net, epochs=2)
+    free = teacher_of(net, epochs=1, steps=2)
+    untied = DatasetDistillation(
+        tied.images.repeat(2, 1, 1), tied.labels, epochs=1, step_size=0.3, nets=2, real_batch=8, starts=free.starts
+    )
+    _, (images, sizes) = tied.gradients(student, real)
+    _, (copies, apart) = untied.gradients(student, real)
+    assert torch.allclose(images, copies[:2] + copies[2:], rtol=1e-10, atol=1e-14)
+    assert torch.allclose(sizes, apart, rtol=1e-10)
+
+
+def test_the_derivative_in_one_step_size_is_minus_a_product_of_two_gradients():
+    net, real = tanh_net(), real_rows()
+    teacher = teacher_of(net, epochs=1, steps=1, nets=1)
+    student = Student(net, SGD(0.1))
+    _, (_, size) = teacher.gradients(student, real)
+    start = student.at({n: w[0].to(DOUBLE).requires_grad_() for n, w in teacher.starts.draw(0, 1).items()})
+    lesson = teacher.distilled.lesson(0)
+    slope = start.descent(lesson).gradients
+    end = start.with_rule(SGD(0.3)).after(lesson, differentiable=False)
+    batch = teacher._real(real)
+    pulled = torch.autograd.grad(cross_entropy(end.logits(batch.x), batch.y).mean(), list(end.params.values()))
+    needed = -sum((a * slope[n]).sum() for a, n in zip(pulled, end.params))
+    assert float(size[0]) == pytest.approx(float(needed), rel=1e-12)
+
+
+def test_linear_regression_forgets_where_it_started_with_as_many_rows_as_dimensions():
+    generator = torch.Generator().manual_seed(6)
+    size, dims = 0.3, 5
+    q, _ = torch.linalg.qr(torch.randn(dims, dims, generator=generator, dtype=DOUBLE))
+    x, goal = (dims / size) ** 0.5 * q, torch.randn(dims, 1, generator=generator, dtype=DOUBLE)
+    distilled = DistilledSet(x[None], (x @ goal)[None], torch.tensor([size], dtype=DOUBLE))
+    lesson = replace(distilled.lesson(0, lambda z, y: 0.5 * (z - y).square().sum(-1)), target=x @ goal)
+    for seed in range(3):
+        net = nn.Linear(dims, 1, bias=False).to(DOUBLE)
+        nn.init.normal_(net.weight, generator=torch.Generator().manual_seed(seed))
+        student = Student(net, SGD(lr=distilled.step_sizes))
+        student.study(lesson)
+        assert torch.allclose(student.params["weight"].T, goal, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-3, 0.02, 1.0, 100.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_step_sizes_come_back_from_their_raw_form(size, dtype):
+    given = torch.tensor([size], dtype=dtype)
+    raw = raw_of(given)
+    assert raw.isfinite().all()
+    assert float(step_sizes(raw)) == pytest.approx(float(given), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [0.0, -0.1, float("nan"), float("inf")])
+def test_step_sizes_that_are_not_positive_are_refused(size):
+    with pytest.raises(ConfigError, match=r"a step size is .*; it must be finite and above 0"):
+        teacher_of(tanh_net(), step_size=size)
+
+
+def test_truncation_keeps_the_last_applications_alone():
+    net, real = tanh_net(), real_rows()
+    student = Student(net, SGD(0.1))
+    whole = teacher_of(net).gradients(student, real)[1]
+    same = teacher_of(net, hypergradient=Unrolled(truncate=4)).gradients(student, real)[1]
+    assert all(torch.equal(a, b) for a, b in zip(whole, same))
+    for strategy in (Unrolled(truncate=1), Recompute(truncate=1)):
+        images, sizes = teacher_of(net, hypergradient=strategy).gradients(student, real)[1]
+        assert torch.equal(sizes[:3], torch.zeros(3, dtype=DOUBLE))
+        assert float(sizes[3]) == pytest.approx(float(whole[1][3]), rel=1e-12)
+        assert not images[0].any()
+        assert images[1].any()
+
+
+def test_networks_are_functions_of_seed_step_and_place():
+    net = tanh_net()
+    starts = Fresh(net, Scaled(), 5)
+    many, few = starts.draw(3, 8), starts.draw(3, 2)
+    assert all(torch.equal(many[n][:2], few[n]) for n in few)
+    assert not torch.equal(starts.draw(4, 2)["1.weight"], few["1.weight"])
+    assert not torch.equal(starts.held_out(2)["1.weight"], few["1.weight"])
+    assert torch.equal(starts.held_out(4)["1.weight"][2:], starts.held_out(2, first=2)["1.weight"])
+
+
+def test_the_student_stays_as_it_is():
+    net, real = tanh_net(), real_rows()
+    student = Student(net, SGD(0.1, momentum=0.9))
+    teacher = teacher_of(net, starts=None)
+    before = {n: t.clone() for n, t in student.state_dict().items()}
+    state = torch.get_rng_state()
+    teacher.learn(teacher.teach(real, student), student, real)
+    assert all(torch.equal(t, before[n]) for n, t in student.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def stand(teacher):
+    return {n: t.clone() for n, t in teacher.state_dict().items()}
+
+
+@pytest.mark.parametrize("labels", ["hard", "soft"])
+def test_twenty_steps_equal_ten_and_ten_after_loading(labels):
+    net, real = tanh_net(torch.float32), real_rows(dtype=torch.float32)
+    soft = soft_labels().float() if labels == "soft" else None
+    student = Student(net, SGD(0.1))
+    whole, first = teacher_of(net, labels=soft), teacher_of(net, labels=soft)
+    for _ in range(20):
+        whole.learn(None, student, real)
+    for _ in range(10):
+        first.learn(None, student, real)
+    second = teacher_of(net, labels=soft)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for _ in range(10):
+        second.learn(None, student, real)
+    assert all(torch.equal(a, b) for a, b in zip(stand(whole).values(), stand(second).values()))
+
+
+def test_a_loss_that_is_not_finite_raises_before_anything_moves():
+    net, real = tanh_net(), real_rows()
+    teacher, student = teacher_of(net), Student(net, SGD(0.1))
+    teacher.learn(None, student, real)
+    before = stand(teacher)
+    spoilt = Batch(torch.full_like(real.x, float("nan")), real.y, real.index)
+    with pytest.raises(NotFiniteError, match=r"Step sizes are .*: start them lower, or lower lr_steps"):
+        teacher.learn(None, student, spoilt)
+    assert all(torch.equal(a, b) for a, b in zip(stand(teacher).values(), before.values()))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "why"),
+    [
+        (Reversible(), "no momentum to go back by"),
+        (OneStep(), "one pass a scalar"),
+        (ConjugateGradient(), "no stationary point"),
+    ],
+)
+def test_strategies_that_cannot_distil_are_refused_with_a_reason(strategy, why):
+    with pytest.raises(ConfigError, match=f"cannot distil a dataset: .*{why}.*use Unrolled or Recompute"):
+        teacher_of(tanh_net(), hypergradient=strategy)
+
+
+def test_running_statistics_are_refused_unless_frozen():
+    net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 3)).to(DOUBLE)
+    student, real = Student(net, SGD(0.1)), real_rows()
+    for engine in ("vmap", "loop"):
+        with pytest.raises(ConfigError, match=r"layer 1 \(BatchNorm1d\) keeps running statistics"):
+            teacher_of(net, engine=engine).gradients(student, real)
+    together = teacher_of(net, engine="vmap", freeze_buffers=True).gradients(student, real)[1]
+    alone = teacher_of(net, engine="loop", freeze_buffers=True).gradients(student, real)[1]
+    assert all(torch.allclose(a, b, rtol=1e-9) for a, b in zip(together, alone))
+
+
+def test_dropout_draws_a_mask_a_network_and_step():
+    net = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 3)).to(DOUBLE)
+    student, real = Student(net, SGD(0.1)), real_rows()
+    teacher = teacher_of(net, engine="vmap", nets=2)
+    same = {n: w[:1].expand(2, *w.shape[1:]) for n, w in teacher.starts.draw(0, 1).items()}
+    twins = Student(Together(net, same), SGD(0.1))
+    logits = twins.logits(real.x)
+    assert not torch.equal(logits[:, 0], logits[:, 1])
+    first, again = (teacher_of(net, engine="vmap").gradients(student, real)[1] for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, again))
+
+
+def test_hand_needs_a_perceptron():
+    net = conv_net()
+    with pytest.raises(ConfigError, match='engine "hand" needs linear layers'):
+        teacher_of(net, (1, 4, 4), engine="hand").gradients(Student(net, SGD(0.1)), real_rows((1, 4, 4)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "fast"}, "engine"),
+        ({"nets": 0}, "nets is 0; it must be at least 1"),
+        ({"real_batch": 0}, "real_batch is 0; it must be at least 1"),
+        ({"epochs": 0}, "epochs is 0; it must be at least 1"),
+    ],
+)
+def test_options_outside_their_range_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        teacher_of(tanh_net(), **options)
+
+
+def test_labels_that_do_not_fit_the_images_are_refused():
+    with pytest.raises(ShapeError, match="do not fit images"):
+        teacher_of(tanh_net(), labels=torch.arange(4))
+
+
+def test_real_examples_are_needed():
+    with pytest.raises(ConfigError, match="needs real examples"):
+        teacher_of(tanh_net()).learn(None, Student(tanh_net(), SGD(0.1)), None)
+
+
+def test_a_pool_gives_networks_without_replacement_and_refuses_more_than_it_has():
+    net = tanh_net()
+    pool = Pool(net, Scaled().draw(net, range(5)), 0)
+    drawn = pool.draw(0, 5)["1.weight"]
+    assert len(torch.unique(drawn.flatten(1), dim=0)) == 5
+    assert not torch.equal(drawn, pool.draw(1, 5)["1.weight"])
+    with pytest.raises(ConfigError, match="6 networks a step, but the pool has 5"):
+        pool.draw(0, 6)
+    with pytest.raises(ShapeError, match="they are of another architecture"):
+        Pool(conv_net(), Scaled().draw(net, range(5)))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "spread"), [("xavier-normal", (2 / 96) ** 0.5), ("kaiming-normal", (2 / 64) ** 0.5)]
+)
+def test_initial_weights_have_the_spread_of_their_scheme(scheme, spread):
+    net = mlp((64,), 10, widths=(32,))
+    drawn = Scaled(scheme).draw(net, range(50))
+    assert float(drawn["1.weight"].std()) == pytest.approx(spread, rel=0.02)
+    assert not drawn["1.bias"].any()
+    assert float(Scaled(scheme, 2.0).draw(net, [0])["1.weight"].std()) == pytest.approx(2 * spread, rel=0.1)
+
+
+def test_own_initialisation_is_the_constructor_s():
+    drawn = Own(lambda: mlp((6,), 3, widths=(8,))).draw(tanh_net(torch.float32), [1, 2])
+    assert not torch.equal(drawn["1.weight"][0], drawn["1.weight"][1])
+    torch_like = Scaled("torch").draw(mlp((64,), 10, widths=(32,)), range(40))
+    assert float(torch_like["1.weight"].abs().max()) <= 1 / 8
+    assert float(torch_like["1.bias"].abs().max()) > 0.1
+
+
+def test_applications_follow_the_progress():
+    teacher, student = teacher_of(tanh_net()), Student(tanh_net(), SGD(0.1))
+    batch = real_rows()
+    seen = [teacher.teach(replace(batch, progress=k / 8), student).notes["application"] for k in range(8)]
+    assert seen == [0, 0, 1, 1, 2, 2, 3, 3]
+    lesson = teacher.teach(replace(batch, progress=0.75), student)
+    assert torch.equal(lesson.x, teacher.images[1])
+    assert float(lesson.notes["step_size"]) == pytest.approx(0.3)
+
+
+def test_it_keeps_the_laws_of_teachers():
+    check_teacher(lambda: teacher_of(tanh_net(torch.float32), starts=None), own_forwards=20, descends_validation=False)
