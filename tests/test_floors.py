@@ -14,13 +14,13 @@ FLOORS = {
     "importing": 0, "memory": 0, "divergences": 0, "assistants": 0, "soft_targets": 0, "feature_losses": 0,
     "rules": 1, "decay": 1, "schedules": 1, "student": 1, "data": 1, "nets": 1, "masks": 1, "semi_supervised": 1,
     "multi_view": 1,
-    "stacked": 2, "teacher": 2, "optimiser": 2, "pacing": 2, "mentors": 2, "hypergradient": 2,
-    "look_ahead": 2, "interactions": 2, "credit": 2, "taught_net": 2, "frozen": 2, "logit_cache": 2, "starts": 2, "distilled": 2, "real_sets": 2,
+    "stacked": 2, "teacher": 2, "optimiser": 2, "pacing": 2, "mentors": 2, "hypergradient": 2, "evaluation": 2,
+    "look_ahead": 2, "interactions": 2, "credit": 2, "taught_net": 2, "frozen": 2, "logit_cache": 2, "starts": 2, "distilled": 2, "real_sets": 2, "siamese": 2, "experts": 2,
     "teachers": 3, "teacher_files": 3,
-    "training": 4, "peers": 4, "checkpoint": 4, "episodes": 4, "evaluation": 4, "runs": 4, "testing": 4,
+    "training": 4, "peers": 4, "checkpoint": 4, "episodes": 4, "runs": 4, "testing": 4,
     "statistics": 4, "gap": 4, "export": 4,
     "recipes": 5, "report": 5,
-    "display": 6, "cli_mentor": 6, "cli": 6, "__main__": 7,
+    "display": 6, "cli_mentor": 6, "cli_distilled": 6, "cli": 6, "__main__": 7,
 }  # fmt: skip
 STRANGERS = {("recipes", "report"), ("report", "recipes")}
 

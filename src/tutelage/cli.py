@@ -15,10 +15,20 @@ from rich.markup import escape
 
 from . import __version__
 from .allocator import keep_freed_memory
+from .cli_distilled import distilled_app
 from .cli_mentor import mentor_app
 from .display import Bars, catalogue_table, conclusions, console, described, result_table, silent_masks
 from .errors import CheckpointError, ConfigError, TutelageError, unknown
-from .recipes import RECIPES, curricula, data_distillation, deep_interactions, distillation, mentornet, pseudo_labels
+from .recipes import (
+    RECIPES,
+    curricula,
+    data_distillation,
+    dataset_distillation,
+    deep_interactions,
+    distillation,
+    mentornet,
+    pseudo_labels,
+)
 from .runs import RunFolder
 from .teachers import CATALOGUE
 
@@ -31,6 +41,7 @@ app = App(
 run_app = App(name="run", help="Run a recipe: compare teachers over paired seeds, and write a report.")
 app.command(run_app)
 app.command(mentor_app)
+app.command(distilled_app)
 
 _out = console()
 
@@ -118,6 +129,7 @@ def list_all() -> None:
     others |= {name: (arm.about, "") for name, arm in pseudo_labels.ARMS.items() if name not in others}
     others |= {name: (text, "") for name, text in distillation.ABOUT.items() if name not in others}
     others |= {name: (arm.about, "") for name, arm in data_distillation.ARMS.items() if name not in others}
+    others |= {name: (text, "") for name, text in dataset_distillation.ABOUT.items() if name not in others}
     _out.print(catalogue_table("Further arms of the recipes", others))
     _out.print(catalogue_table("Recipes", {name: described(module) for name, module in RECIPES.items()}))
 

@@ -138,6 +138,8 @@ def result_table(result: Mapping[str, Any]) -> ResultTable:
     """
     if "stages" in result:
         return _by_stage(result)
+    if "sets" in result:
+        return _by_set(result)
     if "noise" not in result and "levels" not in result:
         return _by_label(result)
     return _by_noise(result) if "levels" in result else _by_arm(result)
@@ -228,6 +230,39 @@ def _by_stage(result: Mapping[str, Any]) -> ResultTable:
     if studied := result.get("distillation", {}).get("student_rows"):
         rows += f", {studied:,} of them for students"
     title = f"{escape(data['name'])}: {rows}, {data['test_rows']:,} test rows, {seeds} seed{'s' if seeds > 1 else ''}"
+    return ResultTable(title, caption, columns)
+
+
+_OF_SETS = {
+    "accuracy": "lessons",
+    "neighbour_accuracy": "1-NN",
+    "free_accuracy": "free",
+    "attack": "taken for",
+    "a_accuracy": "for itself",
+    "others": "others",
+    "overall": "overall",
+}
+
+
+def _by_set(result: Mapping[str, Any]) -> ResultTable:
+    """Dataset distillation: what networks reach with each set, in each way, with paired differences."""
+    data, order, seeds, facts = result["data"], result["order"], len(result["seeds"]), result["distillation"]
+    arms = [result["arms"][name] for name in order]
+    columns: list[tuple[str, Sequence[str]]] = [("set", order)]
+    for metric, name in _OF_SETS.items():
+        if any(metric in arm for arm in arms):
+            columns.append((name, [_percent(arm[metric]) if metric in arm else "" for arm in arms]))
+    differences = {c["b"]: c for c in result["comparisons"] if c["metric"] == result["metric"]}
+    columns.append(("distilled\n− it", [_difference(differences.get(name)) for name in order]))
+    caption = "accuracy on test rows in %, ± 95 % interval; paired differences, = equivalent, ? not shown"
+    if result["metric"] == "attack":
+        a, b = (data["classes"][c] for c in facts["attack"])
+        caption = f"share of {escape(a)} taken for {escape(b)}, and for itself; other classes; all test rows; in %"
+    steps = f" in {facts['applications']} step{'s' * (facts['applications'] != 1)}" if facts["applications"] else ""
+    title = (
+        f"{escape(data['name'])}: {facts['images']} images{steps}, {data['train_rows']:,} training rows, "
+        f"{data['test_rows']:,} test rows, {seeds} seed{'s' if seeds > 1 else ''}"
+    )
     return ResultTable(title, caption, columns)
 
 

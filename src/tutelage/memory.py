@@ -1,11 +1,16 @@
-"""How much memory a call takes at most."""
+"""How much memory a call takes at most, and how much there is."""
 
+import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 
 _Result = TypeVar("_Result")
+
+_UNTOLD = 8 << 30
+"""Bytes that are assumed to be free where the system does not tell."""
 
 
 def peak_bytes(call: Callable[[], _Result], device: torch.device) -> tuple[_Result, int]:
@@ -35,3 +40,28 @@ def peak_bytes(call: Callable[[], _Result], device: torch.device) -> tuple[_Resu
         running += event.nbytes()
         most = max(most, running)
     return result, most
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return how many bytes can still be had, about; on a CPU within the limit of the container.
+
+    Args:
+        device: whose memory.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    available = _facts(Path("/proc/meminfo")).get("MemAvailable:")
+    found = _UNTOLD if available is None else 1024 * available
+    group = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit
+        found = min(found, int((group / "memory.max").read_text()) - _facts(group / "memory.stat").get("anon", 0))
+    return max(0, found)
+
+
+def _facts(file: Path) -> dict[str, int]:
+    """The numbers of a file whose lines are a name and a number; nothing without it."""
+    if not file.is_file():
+        return {}
+    pairs = (line.split()[:2] for line in file.read_text().splitlines())
+    return {name: int(number) for name, number in pairs}

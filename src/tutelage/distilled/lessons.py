@@ -17,7 +17,7 @@ class DistilledSet:
 
     Attributes:
         images: (S, n, ...), normalised as the network expects.
-        labels: class ids int64 (n,), the same for all batches, or logits of soft labels (S, n, C).
+        labels: class ids int64 (n,), the same for all batches, or (S, n), or logits of soft labels (S, n, C).
         step_sizes: (T,), > 0; none for a set without an order, that is to be trained on freely.
         epochs: E.
 
@@ -32,11 +32,12 @@ class DistilledSet:
 
     def __post_init__(self) -> None:
         steps, rows = self.images.shape[:2]
-        needed = (rows,) if not self.labels.is_floating_point() else (steps, rows)
-        if tuple(self.labels.shape[: len(needed)]) != needed:
+        shape = tuple(self.labels.shape)
+        fits = shape[:-1] == (steps, rows) if self.soft else shape in ((rows,), (steps, rows))
+        if not fits:
             raise ShapeError(
-                f"distilled set: labels of shape {tuple(self.labels.shape)} do not fit images of shape "
-                f"{tuple(self.images.shape)}: class ids are (n,), soft labels (S, n, C)."
+                f"distilled set: labels of shape {shape} do not fit images of shape {tuple(self.images.shape)}: class "
+                "ids are (n,), or (S, n), soft labels (S, n, C)."
             )
         if self.epochs < 1:
             raise ConfigError(f"distilled set: epochs is {self.epochs}; it must be at least 1.")
@@ -58,7 +59,9 @@ class DistilledSet:
 
     def targets(self, batch: int) -> Tensor:
         """Return the targets of a batch: class ids (n,), or probabilities (n, C)."""
-        return self.labels[batch].softmax(-1) if self.soft else self.labels
+        if self.soft:
+            return self.labels[batch].softmax(-1)
+        return self.labels[batch] if self.labels.ndim == 2 else self.labels
 
     def lessons(self, loss: Loss = cross_entropy) -> list[Lesson]:
         """Return the T lessons in their order; those of one batch are the same value in all epochs.

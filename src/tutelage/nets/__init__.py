@@ -6,6 +6,8 @@ from .build import check_output as check_output
 from .cnn import cifarnet as cifarnet
 from .cnn import lenet as lenet
 from .cnn import small_cnn as small_cnn
+from .condensation import alexcifarnet as alexcifarnet
+from .condensation import convnet as convnet
 from .mentor_resnet import mentor_resnet as mentor_resnet
 from .mlp import mlp as mlp
 from .plain import plain as plain

@@ -94,6 +94,7 @@ class Together(nn.Module):
         """Return the logits (N, K, C)."""
         if self._layers is not None:
             return _by_hand(self._layers, x)
+        x = x.flatten().view(x.shape)  # axes of length 1 may have any stride, but under vmap group norms refuse some
         params: dict[str, Tensor] = dict(self.net.named_parameters())
         buffers = dict(self.net.named_buffers())
 

@@ -10,6 +10,7 @@ from . import (
     assistant,
     curricula,
     data_distillation,
+    dataset_distillation,
     deep_interactions,
     distillation,
     mentornet,
@@ -26,5 +27,6 @@ RECIPES: Mapping[str, ModuleType] = {
     "assistant": assistant,
     "data-distillation": data_distillation,
     "distillation": distillation,
+    "dataset-distillation": dataset_distillation,
 }
 """Recipes by name; each module has ``HELP``, ``Config``, ``run`` and ``resume``."""

@@ -1,5 +1,7 @@
 """A page of HTML that asks nothing of the network."""
 
+import base64
+import hashlib
 from importlib.resources import files
 
 from .markup import Markup, element, text
@@ -8,17 +10,24 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """Makes browsers refuse any request and any script, should one ever slip in."""
 
 
-def document(title: str, *body: Markup) -> bytes:
-    """Return a whole page; ``title`` is plain text."""
-    style = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
+def document(title: str, *body: Markup, plays: bool = False) -> bytes:
+    """Return a whole page; ``title`` is plain text; ``plays``: with the script of pictures that play, and no other."""
+    here = files(__package__)
+    styles = [here.joinpath("style.css")]
+    policy, last = _POLICY, []
+    if plays:
+        script = here.joinpath("drawing", "player.js").read_text(encoding="utf-8")
+        styles.append(here.joinpath("drawing", "player.css"))
+        policy += f"; script-src 'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        last = [element("script", Markup(script))]
     head = element(
         "head",
         element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light"),
         element("title", text(f"tutelage: {title}")),
-        element("style", Markup(style)),
+        *(element("style", Markup(style.read_text(encoding="utf-8"))) for style in styles),
     )
-    page = element("html", head, element("body", element("main", *body)), lang="en")
+    page = element("html", head, element("body", element("main", *body), *last), lang="en")
     return f"<!DOCTYPE html>\n{page}\n".encode()

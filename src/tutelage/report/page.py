@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..checkpoint import write_atomically
-from . import diagnosis, distilled, few_labels, label_errors, levels, mentors, published, sections
+from . import diagnosis, distilled, few_labels, label_errors, levels, mentors, published, sections, synthesised
 from .canvas import looks
 from .document import document
 from .markup import Markup
@@ -24,19 +24,22 @@ def write(path: Path) -> Path:
 
     Raises:
         CheckpointError: if it is no run folder, damaged, not finished, or cannot be written.
-        DataError: if one of its lists or mentors is damaged.
+        DataError: if one of its lists or mentors is damaged, or a table cannot be written.
     """
     run = read(path)
     for level in run.part("levels").values():
         write(path / level["folder"])
     few_labels.write_pictures(run, path)
+    synthesised.write_files(run, path)
     body = levels.body(run) if run.part("levels") else _body(run)
     target = path / "report.html"
-    write_atomically(target, document(title(run), *body))
+    write_atomically(target, document(title(run), *body, plays=synthesised.is_one(run)))
     return target
 
 
 def _body(run: Run) -> list[Markup]:
+    if synthesised.is_one(run):
+        return [part for part in synthesised.body(run) if part is not None]
     look = looks(run.arms)
     if few_labels.is_one(run):
         return [part for part in few_labels.body(run, look) if part is not None]

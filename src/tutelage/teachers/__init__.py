@@ -15,6 +15,10 @@ from .label.offline import OfflinePseudoLabels as OfflinePseudoLabels
 from .label.uda import UnsupervisedDataAugmentation as UnsupervisedDataAugmentation
 from .select.keep_mask import KeepMask as KeepMask
 from .synthesise.dataset_distillation import DatasetDistillation as DatasetDistillation
+from .synthesise.distribution_matching import DistributionMatching as DistributionMatching
+from .synthesise.gradient_matching import GradientMatching as GradientMatching
+from .synthesise.trajectory_matching import Tesla as Tesla
+from .synthesise.trajectory_matching import TrajectoryMatching as TrajectoryMatching
 from .weigh.curriculum import Curriculum as Curriculum
 from .weigh.curriculum import focal as focal
 from .weigh.curriculum import hard as hard

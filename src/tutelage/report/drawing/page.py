@@ -44,6 +44,7 @@ def page(curricula: Mapping[str, Drawn], scale: Scale, pngs: Sequence[bytes]) ->
         paragraph(*_judged(scale)),
         *(paragraph(line, class_="doubt") for line in doubts(curricula, scale)),
         _table(curricula, scale),
+        class_="broad",
     )
     script = element("script", Markup(report.joinpath("drawing", "player.js").read_text(encoding="utf-8")))
     return f"<!DOCTYPE html>\n{element('html', head, element('body', body, script), lang='en')}\n"
@@ -69,7 +70,8 @@ def _player(scale: Scale, pngs: Sequence[bytes]) -> Markup:
         for e, png in zip(scale.percents, pngs)
     ]
     names = " ".join(str(e) for e in scale.percents)
-    return element("figure", *images, class_="player", data_wait=str(FRAME), data_names=names)
+    facts = {"data_wait": str(FRAME), "data_names": names, "data_before": "e = ", "data_what": "percent of training"}
+    return element("figure", *images, class_="player", **facts)
 
 
 def _explained(curricula: Mapping[str, Drawn], scale: Scale) -> list[str]:

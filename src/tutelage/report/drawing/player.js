@@ -8,7 +8,7 @@ for (const player of document.querySelectorAll(".player")) {
   const show = (i) => {
     frames.forEach((frame, j) => { frame.hidden = j !== i; });
     slider.value = i;
-    output.textContent = `e = ${names[i]}`;
+    output.textContent = `${player.dataset.before}${names[i]}`;
     slider.setAttribute("aria-valuetext", output.textContent);
   };
   const pause = () => {
@@ -23,7 +23,7 @@ for (const player of document.querySelectorAll(".player")) {
 
   controls.className = "controls";
   Object.assign(slider, { type: "range", min: 0, max: frames.length - 1 });
-  slider.setAttribute("aria-label", "percent of training");
+  slider.setAttribute("aria-label", player.dataset.what);
   button.addEventListener("click", () => (timer === null ? play() : pause()));
   slider.addEventListener("input", () => { pause(); show(Number(slider.value)); });
   controls.append(button, slider, output);

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ...distilled import DistilledSet, named_rates, raw_of, step_sizes
+from ...distilled.compiled import OuterStep
 from ...errors import ConfigError, NotFiniteError, unknown
-from ...hypergradient import Hypergradient, Recompute, Unrolled
+from ...hypergradient import Fitting, Hypergradient, Recompute, Unrolled, check_tape
 from ...lesson import Batch, Lesson
 from ...losses import cross_entropy
 from ...nets.together import Each, How, Together, check_stateless, frozen, perceptron
@@ -28,8 +29,8 @@ from ...starts import Starts
 from ...student import Student, mean_over_ranks
 from ...teacher import Teacher
 
-Engine: TypeAlias = Literal["auto", "loop", "vmap", "hand"]
-"""How K networks are run: one after another, vectorised, or a perceptron's layers as one product each."""
+Engine: TypeAlias = Literal["auto", "loop", "vmap", "hand", "compile"]
+"""How K networks are run: one after another, vectorised, a perceptron's layers as one product each, or compiled."""
 Objective: TypeAlias = Callable[[Batch], Batch]
 """What the real batch becomes before it judges."""
 
@@ -55,9 +56,10 @@ class DatasetDistillation(Teacher):
         betas: its moments' decays.
         real_batch: B, rows drawn with replacement from the real ones; None: all of them.
         objective: what the real batch becomes, such as :class:`Poison`.
-        hypergradient: ``Unrolled`` or ``Recompute``, truncated or not.
+        hypergradient: ``Unrolled``, ``Recompute`` or ``Fitting``, truncated or not; None: ``Fitting``, the graph of
+            all steps while memory lasts.
         engine: see :data:`Engine`; ``auto``: ``hand`` for perceptrons, ``vmap`` on CUDA and where many small passes
-            dominate, else ``loop``.
+            dominate, else ``loop``; ``compile``: pays after thousands of steps, see :class:`OuterStep`.
         freeze_buffers: keep running statistics as they are; networks that have some are refused otherwise.
         seed: of the real batches.
 
@@ -89,7 +91,7 @@ class DatasetDistillation(Teacher):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.hypergradient = hypergradient or Unrolled()
+        self.hypergradient = hypergradient or Fitting()
         _check(self.hypergradient, engine, nets, real_batch, epochs)
         self.epochs, self.starts, self.engine = epochs, starts, engine
         self.nets = nets if starts is not None else 1
@@ -107,6 +109,8 @@ class DatasetDistillation(Teacher):
         self.for_images = Optimiser(self._pictures(), Adam(lr_images, betas=betas))
         self.for_steps = Optimiser({"raw": self.raw}, Adam(lr_steps, betas=betas))
         self._worker: Student | None = None
+        self._outer: OuterStep | None = None
+        self._fits = False
 
     @property
     def distilled(self) -> DistilledSet:
@@ -171,6 +175,8 @@ class DatasetDistillation(Teacher):
     def _averaged(
         self, student: Student, distilled: DistilledSet, real: Batch, wrt: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
+        if self.engine == "compile":
+            return self._compiled(student, distilled, real)
         how = self._how(student, real)
         lessons = distilled.lessons(cross_entropy if how is None else Each(cross_entropy))
 
@@ -180,25 +186,35 @@ class DatasetDistillation(Teacher):
                 return cross_entropy(logits, real.y).mean()
             return Each(cross_entropy)(logits, real.y).mean() / self.nets
 
-        found = [
-            self.hypergradient(
-                view.with_rule(SGD(lr=distilled.step_sizes)).at({}, RuleState(0, {})), lessons, loss, wrt
-            )
-            for view in self._views(student, how)
-        ]
+        rule = SGD(lr=distilled.step_sizes)
+        views = [view.with_rule(rule).at({}, RuleState(0, {})) for view in self._views(student, how)]
+        if isinstance(self.hypergradient, Unrolled) and not self._fits:
+            check_tape(views[0], lessons, self.hypergradient.truncate)
+            self._fits = True
+        found = [self.hypergradient(view, lessons, loss, wrt) for view in views]
         count = len(found)
         if count == 1:
             return found[0]
         total = torch.stack([value for value, _ in found]).mean()
         return total, [torch.stack(parts).sum(0) / count for parts in zip(*(gradients for _, gradients in found))]
 
+    def _compiled(self, student: Student, distilled: DistilledSet, real: Batch) -> tuple[Tensor, list[Tensor]]:
+        if self._outer is None:
+            self._outer = OuterStep(student.architecture, freeze_buffers=self.freeze_buffers)
+        return self._outer(distilled, self._weights(student), real.x, real.y)
+
+    def _weights(self, student: Student) -> dict[str, Tensor]:
+        """Where this outer step's networks start, by name, each (K, ...)."""
+        if self.starts is None:
+            return {name: value.detach().unsqueeze(0) for name, value in student.net.named_parameters()}
+        drawn = self.starts.draw(self.steps, self.nets)
+        return {name: value.to(self.images.device, self.images.dtype) for name, value in drawn.items()}
+
     def _views(self, student: Student, how: How | None) -> list[Student]:
         """The students to differentiate through: one that holds K networks, or K of one each."""
         if self.starts is None:
             return [student.at({})]
-        weights = self.starts.draw(self.steps, self.nets)
-        device, dtype = self.images.device, self.images.dtype
-        weights = {name: value.to(device, dtype) for name, value in weights.items()}
+        weights = self._weights(student)
         key = counter(stream(self.seed, "dropout of the students"), self.steps)
         if how is not None:
             worker = self._together(student.architecture, weights, how)
@@ -225,13 +241,12 @@ class DatasetDistillation(Teacher):
         """How the networks are run together; None: one after another."""
         if self.starts is None or self.nets == 1 or self.engine == "loop":
             return None
-        if self.engine != "auto":
+        if self.engine in ("vmap", "hand"):
             return self.engine
         if perceptron(student.architecture) is not None:
             return "hand"
-        small = max(real.x.shape[2:], default=1) <= 16
-        many = len(self.raw) >= 10 or (len(self.raw) >= 3 and len(real) <= 256)
-        return "vmap" if real.x.device.type == "cuda" or (small and many) else None
+        vectorised = real.x.device.type == "cuda" or _overhead_rules(student.architecture, real.x, len(self.raw))
+        return "vmap" if vectorised else None
 
     def _real(self, validation: Batch) -> Batch:
         """The real rows of this outer step."""
@@ -254,13 +269,22 @@ def _standing(student: Student, weights: dict[str, Tensor], seed: int) -> Studen
     return student.at(own).seeded(seed)
 
 
+def _overhead_rules(net: nn.Module, x: Tensor, steps: int) -> bool:
+    """Whether calls take longer than what they compute: a convolution of many networks is a slow, grouped one."""
+    convolutions = [module for module in net.modules() if isinstance(module, nn.modules.conv._ConvNd)]
+    small = max(x.shape[2:], default=1) <= 16 and all(layer.out_channels <= 32 for layer in convolutions)
+    return not convolutions or (small and (steps >= 10 or len(x) <= 256))
+
+
 def _check(hypergradient: Hypergradient, engine: str, nets: int, real_batch: int | None, epochs: int) -> None:
     kind = type(hypergradient).__name__
-    if not isinstance(hypergradient, (Unrolled, Recompute)):
+    if not isinstance(hypergradient, (Unrolled, Recompute, Fitting)):
         why = _NO.get(kind, "the weights after a few steps are no stationary point")
         raise ConfigError(f"{kind} cannot distil a dataset: {why}; use Unrolled or Recompute.")
     if engine not in get_args(Engine):
         raise ConfigError(unknown("engine", engine, get_args(Engine)))
+    if engine == "compile" and (isinstance(hypergradient, Recompute) or hypergradient.truncate is not None):
+        raise ConfigError('engine "compile" keeps the graph of all steps: use "auto" to recompute or to truncate.')
     for name, value in (("nets", nets), ("real_batch", 1 if real_batch is None else real_batch), ("epochs", epochs)):
         if value < 1:
             raise ConfigError(f"{name} is {value}; it must be at least 1.")

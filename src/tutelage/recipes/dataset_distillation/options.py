@@ -1,0 +1,263 @@
+"""Options of the recipe, and what each profile chooses for those that are not given."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+
+from ..options import pick_device
+
+Chosen: TypeAlias = Any
+"""Options of which nothing is left to choose; the type checker cannot know which of them are no longer None."""
+Method = Literal["unrolled", "gradient-matching", "siamese", "distribution-matching", "trajectory-matching"]
+Objective = Literal["train", "adapt", "poison"]
+Init = Literal["fixed", "random", "pretrained", "pretrained-fixed"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the recipe; None means: chosen by the profile, the objective, the method, or for the data."""
+
+    data: str = "digits"
+    """Data set: digits, mnist, cifar10, cifar100, a Parquet, npz, csv or TFRecord file, an image folder, a folder of
+    CIFAR's own binary files, or a Hub name owner/name."""
+    label: str | None = None
+    """Label column of Parquet, csv, TFRecord or Hub data."""
+    image: str | None = None
+    """Image column of Parquet, TFRecord or Hub data."""
+    classes: int | None = None
+    """Number of classes, for files that do not name them."""
+    resize: int | None = None
+    """Bring images to this many pixels a side; those of --source as well."""
+    channels: Literal[1, 3] | None = None
+    """Bring images to one channel (their mean), or from one to three; those of --source as well."""
+    schedule: Literal["auto", "digits", "published"] = "auto"
+    """What options become that are not given: as in our figures on digits, as in the published code, or auto: published
+    for images of at least 28 pixels a side."""
+    objective: Objective = "train"
+    """What the real rows ask for: their labels (train), those of another domain than the networks know (adapt), or
+    their labels with one class taken for another (poison)."""
+    init: Init | None = None
+    """Which networks are taught: those of stored weights (fixed), fresh ones (random), some that were trained before
+    (pretrained) or one of these (pretrained-fixed); default: random, with --objective adapt or poison pretrained."""
+    method: Method = "unrolled"
+    """How images are learned: by the loss that their lessons lead to, or by matching gradients, gradients under a
+    shared augmentation (siamese), mean features, or trajectories of experts."""
+    source: str | None = None
+    """Domain that the networks know, with --objective adapt: the data itself rotated, shifted or inverted, or another
+    data set of the same shape and classes."""
+    poison: str | None = None
+    """The attack, with --objective poison: a:b, class ids or names, has a taken for b; default: 0:1."""
+    test: float | None = None
+    """Share held out as test set, if the data has none of its own; default: 0.2782."""
+    split_seed: int = 0
+    """Seed of that draw; it is the same for all seeds of the run."""
+    per_class: int = 1
+    """Images a class in a batch."""
+    batches: int | None = None
+    """Batches, each one gradient step; default: 1, published 10, with init fixed 1."""
+    epochs: int | None = None
+    """How often they are gone through; images are shared, step sizes are not; default: 3."""
+    images: Literal["noise", "real", "mean"] | None = None
+    """What images start as: normal noise, real examples, or class means; default: noise, for siamese, distribution and
+    trajectory matching real."""
+    learn_labels: bool = False
+    """Learn soft labels as well."""
+    augmentation: str | None = None
+    """Changes that match synthetic and real images alike, of distribution and trajectory matching and siamese: color,
+    crop, cutout, flip, scale, rotate, separated by commas; all (of grey images all but flip), or none; default: none,
+    siamese and published all."""
+    steps: int | None = None
+    """Outer steps; default: 500, init fixed and adaptation 400, poison 300, published 400 passes over the rows; of
+    other methods 300 to 500, published 1,000 to 20,000."""
+    nets: int | None = None
+    """Networks an outer step; default: 8, published 4, of the fixed inits and other methods 1, trajectories 4."""
+    real_batch: int | None = None
+    """Real rows an outer step, drawn with replacement; default: 512, published 1,024; of other methods rows a class,
+    default: 64, published 256."""
+    step_size: float | None = None
+    """Where step sizes start; default: 0.1, adaptation and trajectories 0.05, poison 0.02, published 0.02, colour
+    0.001, trajectories 0.01."""
+    lr_images: float | None = None
+    """Learning rate of images, and of soft labels; default: 0.05, published 0.01, of other methods as published."""
+    lr_steps: float | None = None
+    """Learning rate of raw step sizes; default: 0.05, init fixed 0.2, published 0.01."""
+    truncate: int | None = None
+    """Differentiate only the last so many steps; default: all."""
+    engine: Literal["auto", "loop", "vmap", "hand", "compile"] = "auto"
+    """How several networks are run: one by one, vectorised, a perceptron's layers as one product each, or compiled (a
+    C++ compiler is needed, and half a minute)."""
+    memory: Literal["auto", "tape", "recompute"] = "auto"
+    """Keep the graph of all steps, or compute each again on the way back; auto: the graph while it fits."""
+    net: str | None = None
+    """Network: mlp-W1-W2, lenet, convnetD, alexcifarnet, ..., or your own as package.module:function; default:
+    mlp-128, published lenet, colour alexcifarnet; of other methods convnet2x32, published convnet3."""
+    initialisation: str | None = None
+    """Initial weights: xavier-normal, xavier-uniform, kaiming-normal, kaiming-uniform, torch, or own, what the network
+    does by itself; default: xavier-normal, of other methods torch."""
+    gain: float = 1.0
+    """Factor on initial weights."""
+    pool: str | None = None
+    """File of networks that were trained before, in place of training them here; the last --held-out of them are not
+    distilled with."""
+    pool_nets: int | None = None
+    """Networks to train before; default: 40, poison 32, published 200, poison 2,000."""
+    pool_epochs: int | None = None
+    """Passes that these are trained for; default: 25, poison 20, published 40, colour 50."""
+    held_out: int | None = None
+    """Networks to judge by, that no outer step sees; default: 200, of those that were trained before 40, poison 32,
+    published 200."""
+    experts: int | None = None
+    """Experts whose trajectories are matched; default: 30, published 100."""
+    expert_epochs: int | None = None
+    """Passes that these are trained for; default: 20, published 50."""
+    inner_steps: int | None = None
+    """Steps on the set that lead from an expert's weights to later ones; default: 20."""
+    span: int | None = None
+    """Passes of the expert that these stand for; default: 2, published 3."""
+    max_start: int | None = None
+    """They begin before this pass of an expert; default: 15, published 25."""
+    tesla: bool = False
+    """Match trajectories with weights before each step held constant: less memory, approximate."""
+    baselines: str | None = None
+    """Real sets to compare with, separated by commas: random, class-means, k-means, k-center, herding; none: none;
+    default: the first four, without k-means where it is the mean."""
+    draws: int = 4
+    """Draws of random real examples."""
+    free_nets: int = 10
+    """Networks that are trained on each set freely, without its order and step sizes."""
+    free_epochs: int | None = None
+    """Passes of that; 0: none; default: 300, for distribution, gradient and siamese matching needed."""
+    full_epochs: int | None = None
+    """Passes of training on all real rows; 0: none; default: 25."""
+    robustness: bool = True
+    """Judge the set with other step sizes, orders, roundings, networks and inits as well."""
+    seeds: int | None = None
+    """Number of seeds; each draws its own images, rows and networks, shared by all arms; default: 3, published 1."""
+    first_seed: int = 0
+    """The first seed."""
+    evaluations: int = 30
+    """How often the images are kept and tried on training rows during distillation."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, or auto: cuda if there is one."""
+    threads: int | None = None
+    """Threads of a CPU operation; default: PyTorch's choice."""
+    checkpoint_seconds: float = 30.0
+    """Least time between two checkpoints."""
+
+
+FLIPPED = "flipped-real"
+"""The baseline of an attack: random real examples, those of class a labelled b."""
+OWN = "own"
+"""The initialisation that a network's constructor makes."""
+FIXED = ("fixed", "pretrained-fixed")
+TRAINED = ("pretrained", "pretrained-fixed")
+TRAJECTORIES = "trajectory-matching"
+SIAMESE = ("siamese", "distribution-matching", TRAJECTORIES)
+"""Methods that may change synthetic and real images alike."""
+
+
+def filled(given: Config, shape: tuple[int, ...], rows: int) -> Chosen:
+    """Return options with nothing left to choose, on this machine's device.
+
+    Args:
+        given: as the user gave them, checked.
+        shape: of a row.
+        rows: training rows there are.
+    """
+    if given.threads is not None:
+        torch.set_num_threads(given.threads)
+    large = len(shape) == 3 and min(shape[1:]) >= 28
+    schedule = ("published" if large else "digits") if given.schedule == "auto" else given.schedule
+    init = given.init or ("random" if given.objective == "train" else "pretrained")
+    usual = _usual(given, init, published=schedule == "published", colour=len(shape) == 3 and shape[0] == 3, rows=rows)
+    chosen: dict[str, Any] = {name: value for name, value in usual.items() if getattr(given, name) is None}
+    chosen |= {name: _absolute(getattr(given, name)) for name in ("data", "source", "pool")}
+    chosen |= {"device": str(pick_device(given.device)), "threads": torch.get_num_threads()}
+    if "baselines" in chosen and given.per_class * (given.batches or chosen["batches"]) == 1:
+        chosen["baselines"] = "random,class-means,k-center"
+    return replace(given, schedule=schedule, init=init, **chosen)
+
+
+def _absolute(path: str | None) -> str | None:
+    return str(Path(path).resolve()) if path is not None and Path(path).exists() else path
+
+
+def _usual(given: Config, init: str, *, published: bool, colour: bool, rows: int) -> dict[str, Any]:
+    poison, adapt = given.objective == "poison", given.objective == "adapt"
+    common: dict[str, Any] = {
+        "test": 0.2782,
+        "poison": "0:1" if poison else None,
+        "batches": 10 if published and init not in FIXED else 1,
+        "epochs": 3,
+        "images": "noise",
+        "free_epochs": 300,
+        "full_epochs": 25,
+        "baselines": "random,class-means,k-means,k-center",
+        "seeds": 1 if published else 3,
+    }
+    if given.method != "unrolled":
+        return common | _matching(given, published=published)
+    if published:
+        return common | _published(given, init, colour, rows)
+    return common | {
+        "steps": 300 if poison else 400 if adapt or init in FIXED else 500,
+        "nets": 1 if init in FIXED else 8,
+        "real_batch": 512,
+        "step_size": 0.02 if poison else 0.05 if adapt else 0.1,
+        "lr_images": 0.05,
+        "lr_steps": 0.2 if init == "fixed" else 0.05,
+        "net": "mlp-128",
+        "initialisation": "xavier-normal",
+        "pool_nets": 1 if init in FIXED else 32 if poison else 40,
+        "pool_epochs": 20 if poison else 25,
+        "held_out": 1 if init in FIXED else {"train": 200, "adapt": 40, "poison": 32}[given.objective],
+    }
+
+
+def _published(given: Config, init: str, colour: bool, rows: int) -> dict[str, Any]:
+    """Wang et al. 2018, as their code has it."""
+    return {
+        "steps": 400 * -(-rows // 1024),
+        "nets": 1 if init in FIXED else 4,
+        "real_batch": 1024,
+        "step_size": 0.001 if colour else 0.02,
+        "lr_images": 0.02 if given.objective == "poison" else 0.01,
+        "lr_steps": 0.02 if given.objective == "poison" else 0.01,
+        "net": "alexcifarnet" if colour else "lenet",
+        "initialisation": "xavier-normal",
+        "pool_nets": 1 if init in FIXED else 2000 if given.objective == "poison" else 200,
+        "pool_epochs": 50 if colour else 40,
+        "held_out": 1 if init in FIXED else 200,
+    }
+
+
+def _matching(given: Config, *, published: bool) -> dict[str, Any]:
+    """The later methods, in our size for two cores or as published."""
+    method, trajectory = given.method, given.method == TRAJECTORIES
+    steps = {"distribution-matching": (500, 20_000), TRAJECTORIES: (400, 5000)}.get(method, (300, 1000))
+    lr_images = {"distribution-matching": 10.0 if given.per_class >= 100 else 1.0, TRAJECTORIES: 0.02}.get(method, 0.1)
+    values = {
+        "epochs": 1,
+        "batches": 1,
+        "images": "noise" if method == "gradient-matching" else "real",
+        "augmentation": "all" if published or method == "siamese" else "none",
+        "steps": steps[published],
+        "nets": 4 if trajectory else 1,
+        "real_batch": 256 if published else 64,
+        "step_size": 0.01 if published else 0.05,
+        "lr_images": 1000.0 if trajectory and published else lr_images,
+        "lr_steps": 1e-5 if published else 0.02,
+        "net": "convnet3" if published else "mlp-128" if trajectory else "convnet2x32",
+        "initialisation": "torch",
+        "held_out": 200,
+    }
+    experts = {
+        "experts": 100 if published else 30,
+        "expert_epochs": 50 if published else 20,
+        "inner_steps": 20,
+        "span": 3 if published else 2,
+        "max_start": 25 if published else 15,
+    }
+    return values | (experts if trajectory else {})
