@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "tutelage"
 FLOORS = {
-    "allocator": 0,
+    "allocator": 0, "fingerprints": 0,
     "errors": 0, "randomness": 0, "lesson": 0, "losses": 0, "curricula": 0, "example_dropout": 0, "functional": 0,
     "importing": 0, "memory": 0, "divergences": 0, "assistants": 0, "soft_targets": 0, "feature_losses": 0,
     "rules": 1, "decay": 1, "schedules": 1, "student": 1, "data": 1, "nets": 1, "masks": 1, "semi_supervised": 1,

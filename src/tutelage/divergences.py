@@ -3,6 +3,10 @@
 ``z_s`` and ``z_t`` are logits (..., C) of student and teacher, ``y`` class ids (...) with -1 for an unlabelled row, T a
 temperature; a result has shape (...). All are twice differentiable in ``z_s`` and once more in ``z_t``: nothing is
 detached, drawn or changed in place. Arithmetic is at least float32, for half-precision logits and under autocast too.
+
+A logit of -inf is a class that is not there: what compares probabilities gives it none. Where the teacher gives it
+one and the student not, a divergence is infinite, as it is by its definition. What compares logits themselves, their
+squared distance or their standardised values, needs finite ones.
 """
 
 import torch
@@ -10,6 +14,7 @@ from torch import Tensor
 
 from .errors import ConfigError, ShapeError
 
+_NONE = float("-inf")
 LEAST_SPREAD = 1e-4
 """Standard deviation of logits, or of probabilities over their mean, below which a row says nothing of an order."""
 
@@ -64,8 +69,20 @@ def uniform_cross_entropy(z_s: Tensor) -> Tensor:
     return -log_probabilities(z_s).mean(-1)
 
 
+def _mean(log_p: Tensor, values: Tensor) -> Tensor:
+    """``sum_c p_c values_c``, in which a class of probability 0 counts 0, whatever its value."""
+    p = log_p.exp()
+    return (p * torch.where(p == 0, 0.0, values)).sum(-1)
+
+
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    return (log_p.exp() * (log_p - log_q)).sum(-1)
+    return _mean(log_p, log_p - log_q)
+
+
+def log_sum(z: Tensor) -> Tensor:
+    """Return ``log sum_c exp(z_c)``, (..., 1); -inf without a gradient, not one that is NaN, where all z are -inf."""
+    none = (z == _NONE).all(-1, keepdim=True)
+    return torch.where(none, _NONE, torch.where(none, 0.0, z).logsumexp(-1, keepdim=True))
 
 
 def kl(z_s: Tensor, z_t: Tensor, temperature: float = 1.0) -> Tensor:
@@ -90,7 +107,7 @@ def soft_cross_entropy(z_s: Tensor, z_t: Tensor, temperature: float = 1.0) -> Te
     :func:`kl`. Arguments and errors as there.
     """
     check_classes(z_s, z_t)
-    return -(log_probabilities(z_t, temperature).exp() * log_probabilities(z_s, temperature)).sum(-1)
+    return -_mean(log_probabilities(z_t, temperature), log_probabilities(z_s, temperature))
 
 
 def squared_distance(z_s: Tensor, z_t: Tensor, *, center: bool = False) -> Tensor:
@@ -131,8 +148,9 @@ def target_and_others(z_s: Tensor, z_t: Tensor, y: Tensor, temperature: float = 
     def parts(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         log_p = log_probabilities(z, temperature)
         # log(1 - P) as the sum of the others: 1 - P itself is 0 for a confident network
-        log_rest = log_p.masked_fill(is_target, float("-inf")).logsumexp(-1, keepdim=True)
-        return log_p.gather(-1, chosen), log_rest, (log_p - log_rest).masked_fill(is_target, 0.0)
+        log_rest = log_sum(log_p.masked_fill(is_target, _NONE))
+        others = torch.where(log_p == _NONE, _NONE, log_p - log_rest)
+        return log_p.gather(-1, chosen), log_rest, others.masked_fill(is_target, 0.0)
 
     (log_p, log_not_p, others_t), (log_q, log_not_q, others_s) = parts(z_t), parts(z_s)
     binary = _kl(torch.cat([log_p, log_not_p], -1), torch.cat([log_q, log_not_q], -1))
@@ -140,7 +158,9 @@ def target_and_others(z_s: Tensor, z_t: Tensor, y: Tensor, temperature: float = 
 
 
 def constant(values: Tensor, dim: int = -1, *, relative: bool = False, least: float = LEAST_SPREAD) -> Tensor:
-    """Return where the unbiased standard deviation along ``dim`` is below ``least``, as bool without that dimension.
+    """Return where the unbiased standard deviation along ``dim`` is at most ``least``, as bool without that dimension.
+
+    One value alone is constant; values that are not finite are not, so that they are seen in what comes of them.
 
     Args:
         values: of at least one dimension.
@@ -150,8 +170,7 @@ def constant(values: Tensor, dim: int = -1, *, relative: bool = False, least: fl
     """
     values = wide(values)
     scale = values.mean(dim).abs() if relative else 1.0
-    # "not above" rather than "below": it holds for a spread that is not a number, of one value alone
-    return ~(_variance(values, dim) > (least * scale) ** 2)
+    return _variance(values, dim) <= (least * scale) ** 2
 
 
 def _from_first(values: Tensor, dim: int) -> Tensor:
@@ -204,10 +223,13 @@ def pearson_distance(u: Tensor, v: Tensor, dim: int = -1) -> Tensor:
 def shares(z: Tensor, temperature: float, dim: int) -> Tensor:
     """Return ``softmax(z / T)`` (..., C), for ``dim=-2`` with every class divided by its sum over the rows.
 
-    Correlations do not see the scale of a class, but numbers do: a rare one would vanish when it is squared.
+    Correlations do not see the scale of a class, but numbers do: a rare one would vanish when it is squared. A class
+    that no row has is the same in all.
     """
     log_p = log_probabilities(z, temperature)
-    return log_p.exp() if dim == -1 else torch.softmax(log_p, dim)
+    if dim == -1:
+        return log_p.exp()
+    return torch.softmax(torch.where((log_p == _NONE).all(dim, keepdim=True), 0.0, log_p), dim)
 
 
 def within_rows(z_s: Tensor, z_t: Tensor, temperature: float = 1.0) -> Tensor:

@@ -100,13 +100,17 @@ def attention_distance(f_s: Tensor, f_t: Tensor) -> Tensor:
     return (attention(f_s) - attention(f_t)).square().mean(1)
 
 
+def _unlike(a_s: Tensor, a_t: Tensor) -> Tensor:
+    """Mean of ``smoothL1(a_s - a_t)`` over all but the rows, (N,)."""
+    return F.smooth_l1_loss(a_s, a_t, reduction="none").flatten(1).mean(1)
+
+
 def distance_relation(f_s: Tensor, f_t: Tensor) -> Tensor:
     """Return ``mean_j smoothL1(d_s,ij - d_t,ij)``, (N,), of distances in units of their mean over pairs i != j.
 
     The mean over rows is that over all N^2 pairs, as published. 0 for one row. Features are flattened to (N, d).
     """
-    d_s, d_t = _distances(_offsets(f_s)), _distances(_offsets(f_t))
-    return F.smooth_l1_loss(d_s, d_t, reduction="none").mean(1)
+    return _unlike(_distances(_offsets(f_s)), _distances(_offsets(f_t)))
 
 
 def angle_relation(f_s: Tensor, f_t: Tensor) -> Tensor:
@@ -117,7 +121,7 @@ def angle_relation(f_s: Tensor, f_t: Tensor) -> Tensor:
     """
     with torch.autocast(f_s.device.type, enabled=False):
         a_s, a_t = (torch.bmm(e, e.mT) for e in (_unit(_offsets(f_s)), _unit(_offsets(f_t))))
-    return F.smooth_l1_loss(a_s, a_t, reduction="none").flatten(1).mean(1)
+    return _unlike(a_s, a_t)
 
 
 def _offsets(features: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from .errors import ConfigError, ShapeError, unknown
+from .fingerprints import of_network
 from .lesson import Batch
 from .randomness import counter, seeded
 from .soft_targets import TopLogits, ensemble
@@ -23,8 +24,8 @@ class LogitSource(Protocol):
     def answers_for(self, batch: Batch) -> Tensor | TopLogits:
         """Return the logits (N, C) of the rows, without gradient; (N, K, C) for losses that want several."""
 
-    def notes(self) -> dict[str, Any]:
-        """Return what is worth logging of the last answers: whether they were live, and whose they are."""
+    def notes(self, batch: Batch) -> dict[str, Any]:
+        """Return what is worth logging of the answers for a batch: whether they are live, and whose they are."""
 
 
 class Frozen:
@@ -116,7 +117,7 @@ class Frozen:
         """Return the logits of a batch's inputs: a :class:`LogitSource`."""
         return self.answers(batch.x)
 
-    def notes(self) -> dict[str, Any]:
+    def notes(self, batch: Batch) -> dict[str, Any]:
         """Return ``source`` and ``teacher``, one digest of the fingerprint, which is taken once."""
         return {"source": "live", "teacher": self.identity}
 
@@ -124,21 +125,19 @@ class Frozen:
     def identity(self) -> str:
         """One digest of the :meth:`fingerprint` as it was when it was first asked for: 16 hexadecimal digits."""
         if not self._identity:
-            self._identity = _digest(repr(sorted(self.fingerprint().items())).encode())[:16]
+            self._identity = hashlib.sha256(repr(sorted(self.fingerprint().items())).encode()).hexdigest()[:16]
         return self._identity
 
     def fingerprint(self) -> dict[str, str]:
-        """Return what the answers depend on, by name: a SHA-256 of the architecture and of each tensor, the options.
+        """Return what the answers depend on, by name: a SHA-256 of the architecture, of each tensor, of the attributes
+        of each submodule and of the code of each class, see :mod:`tutelage.fingerprints`; the options.
 
-        Taken anew at each call; equal after saving and loading, and on every device.
+        Taken anew at each call; equal after saving and loading, in every process and on every device.
         """
         facts = {"average": f"{self.average} at {self.temperature:g}"} if len(self.nets) > 1 else {}
         facts |= {"class_map": str(self.class_map), "precision": str(self.precision or "as the network")}
         for k, net in enumerate(self.nets):
-            prefix = f"{k}." if len(self.nets) > 1 else ""
-            facts[f"{prefix}architecture"] = _digest(repr(net).encode())
-            tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
-            facts |= {f"tensor {prefix}{name}": _digest_of(tensor) for name, tensor in tensors.items()}
+            facts |= of_network(net, f"{k}." if len(self.nets) > 1 else "")
         return facts
 
     def _mapped(self, logits: Tensor) -> Tensor:
@@ -212,13 +211,3 @@ def _seen(net: nn.Module, layers: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _digest_of(tensor: Tensor) -> str:
-    values = tensor.detach().cpu().contiguous()
-    content = values.reshape(-1).view(torch.uint8).numpy().tobytes()
-    return _digest(f"{values.dtype} {tuple(values.shape)} ".encode() + content)

@@ -1,15 +1,18 @@
 """Whether a student can follow its teacher at all: the gap between their answers after distillation."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .divergences import check_classes, log_probabilities
-from .errors import NotFiniteError
+from .divergences import check_classes, kl
+from .errors import ConfigError, NotFiniteError, ShapeError
 
 LARGEST = 0.05
 """A gap r above which the student cannot follow: below it, distillation did not lose to labels in our measurements."""
+_AT_ONCE = 2**22
+"""Logits that are looked at together: all of a large data set in float64, several times, would take its memory."""
 
 
 class Gap(NamedTuple):
@@ -47,18 +50,40 @@ def gap(z_s: Tensor, z_t: Tensor, temperature: float = 4.0) -> Gap:
     Raises:
         ConfigError: for a temperature that is not above 0.
         NotFiniteError: for logits that are not finite.
-        ShapeError: unless both have the same rows and classes.
+        ShapeError: unless both have the same rows and classes, at least one row.
     """
     check_classes(z_s, z_t)
+    if not z_s.numel():
+        raise ShapeError(
+            f"gap: the logits have shape {tuple(z_s.shape)}, but need at least one row: give some examples."
+        )
+    rows = max(1, _AT_ONCE // z_s.shape[-1])
+    pieces = zip(torch.split(z_s.detach(), rows), torch.split(z_t.detach(), rows))
+    left, entropy, agreed, p = (sum(part) for part in zip(*(_sums(*piece, temperature) for piece in pieces)))
+    n = len(z_s)
+    # the mean divergence from the mean answer is the entropy of that answer less the mean entropy
+    whole = float(torch.special.entr(p / n).sum() - entropy / n)
+    return Gap(max(0.0, float(left / n) / whole) if whole > 1e-12 else None, float(agreed / n))
+
+
+def _sums(z_s: Tensor, z_t: Tensor, temperature: float) -> tuple[Tensor, ...]:
+    """Over rows: their divergences, entropies, agreements, scalars, and probabilities (C,) of the teacher."""
     for who, z in (("student", z_s), ("teacher", z_t)):
         if not z.isfinite().all():
             raise NotFiniteError(f"gap: the {who}'s logits are not finite; did its training diverge?")
-    with torch.no_grad():
-        log_s, log_t = (log_probabilities(z.double(), temperature) for z in (z_s, z_t))
-        p = log_t.exp()
-        log_mean = torch.logsumexp(log_t, 0) - torch.tensor(len(log_t), dtype=torch.float64).log()
-        left = (p * (log_t - log_s)).sum(-1).mean()
-        whole = (p * (log_t - log_mean)).sum(-1).mean()
-        agreement = (z_s.argmax(-1) == z_t.argmax(-1)).double().mean()
-    r = max(0.0, float(left / whole)) if whole > 1e-12 else None
-    return Gap(r, float(agreement))
+    p = torch.softmax(z_t.double() / temperature, -1)
+    divergences = kl(z_s.double(), z_t.double(), temperature)
+    agreed = z_s.argmax(-1) == z_t.argmax(-1)
+    return divergences.sum(), torch.special.entr(p).sum(), agreed.double().sum(), p.sum(0)
+
+
+def mean_gap(gaps: Sequence[Gap]) -> Gap:
+    """Return the mean over several runs; r over those that have one.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    if not gaps:
+        raise ConfigError("there is no gap to take the mean of: give one for each run.")
+    known = [own.r for own in gaps if own.r is not None]
+    return Gap(sum(known) / len(known) if known else None, sum(own.agreement for own in gaps) / len(gaps))

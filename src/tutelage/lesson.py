@@ -116,7 +116,7 @@ class Lesson:
             any, it is called with a third argument, their outputs by name, of the pass that made the logits.
 
     Raises:
-        ShapeError: if weight has another shape than one number a row of x.
+        ShapeError: if weight has another shape than one number a row of x, or there is no row.
     """
 
     x: Tensor
@@ -128,6 +128,10 @@ class Lesson:
 
     def __post_init__(self) -> None:
         needed = (self.x.shape[0],)
+        if not needed[0]:
+            raise ShapeError(
+                f"Lesson.x has shape {tuple(self.x.shape)}, but needs at least one row: leave out the batch."
+            )
         if self.weight.shape != needed:
             given = tuple(self.weight.shape)
             squeezable = len(given) == 2 and given[0] == needed[0] and given[1] == 1

@@ -38,7 +38,7 @@ class PeerLogits:
             raise ShapeError(f"the peers answer with {counts} classes; all need the same.")
         return torch.stack(found, -2)
 
-    def notes(self) -> dict[str, Any]:
+    def notes(self, batch: Batch) -> dict[str, Any]:
         """Return ``source`` and the number of ``peers``."""
         return {"source": "peers", "peers": len(self.others)}
 

@@ -156,7 +156,9 @@ class SGD(Rule):
 
     def __post_init__(self) -> None:
         _check(self.lr)
-        _check_momentum(self.momentum)
+        # a tensor is looked at here alone: at each step that would wait for its device
+        for momentum in self.momentum.flatten().tolist() if isinstance(self.momentum, Tensor) else [self.momentum]:
+            _check_momentum(momentum)
         if self.nesterov and (not self._has_momentum or self.dampening != 0):
             raise ConfigError("SGD: nesterov=True needs momentum > 0 and dampening 0.")
 

@@ -16,6 +16,7 @@ from .errors import CheckpointError, ConfigError, unknown
 from .lesson import Batch
 from .losses import cross_entropy
 from .randomness import hashed_tensor, real_tensor
+from .soft_targets import confidence
 from .student import Student
 
 Annealing: TypeAlias = Literal["linear", "exp", "log"]
@@ -214,9 +215,9 @@ def pseudo_labels(logits: Tensor, *, hard: bool = True, temperature: float = 1.0
 
 
 def confident(logits: Tensor, threshold: float) -> Tensor:
-    """Return which rows (N,) of the logits (N, C) have a largest probability of at least ``threshold``, as bool."""
+    """Return which rows (N,) of the logits (N, C) have a :func:`confidence` of at least ``threshold``, as bool."""
     _share(threshold, "threshold")
-    return torch.softmax(logits, -1).amax(-1) >= threshold
+    return confidence(logits) >= threshold
 
 
 def most_confident(logits: Tensor, per_class: int) -> Tensor:

@@ -33,6 +33,7 @@ FEWEST = 3
 
 
 _MANY = 10_000
+_FEW = 5
 
 
 class Runs(NamedTuple):
@@ -42,7 +43,8 @@ class Runs(NamedTuple):
         name: of the method.
         values: its metric by seed; larger is better.
         shared: by seed, what it must have in common with whatever it is paired with: split, initialisation, batch
-            order, augmentation draws, teacher; anything that can be compared, such as fingerprints.
+            order, augmentation draws, teacher; numbers, words or fingerprints, of which ``==`` says whether they are
+            the same.
     """
 
     name: str
@@ -94,7 +96,8 @@ def compare(first: Runs, second: Runs, metric: str, *, margin: float = MARGIN) -
         margin: of equivalence, in the units of the values, above 0.
 
     Raises:
-        ConfigError: if the runs are not paired: other seeds, or something that they do not share.
+        ConfigError: if the runs are not paired: other seeds, or something that they do not share; for arrays among
+            what they share.
         DataError: for a value that is not finite.
     """
     if not margin > 0:
@@ -150,16 +153,22 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def power_warning(difference: PairedDifference) -> str | None:
-    """Return a warning where a mean within the margin is seen on fewer seeds than would show it; else None."""
+    """Return a warning where a mean within the margin is seen on too few seeds, else None.
+
+    Too few are fewer than would show it, and for one that is claimed, better or worse, five: their spread, by which
+    it is shown, is itself uncertain.
+    """
     mean, needed, n = difference["mean_difference"], difference["seeds_needed"], len(difference["seeds"])
-    if difference["verdict"] not in ("better", "worse", "not shown") or abs(mean) >= difference["margin"]:
+    claimed = difference["verdict"] in ("better", "worse")
+    if needed is None or abs(mean) >= difference["margin"] or not (claimed or difference["verdict"] == "not shown"):
         return None
-    if needed is None or needed <= n:
+    if needed <= n and not (claimed and n <= _FEW):
         return None
     about = f"about {needed}" if needed <= _MANY else f"more than {_MANY:,}"
+    rest = f"; {about} are needed to show it (t = 3)." if needed > n else ", whose spread is uncertain: take more."
     return (
         f"{difference['a']} − {difference['b']}: a difference of {_signed(100 * mean, 2)} points is small for {n} "
-        f"seeds; {about} are needed to show it (t = 3)."
+        f"seeds{rest}"
     )
 
 
@@ -225,11 +234,22 @@ def _check_paired(first: Runs, second: Runs) -> None:
             if fact not in ours or fact not in theirs:
                 knows = first.name if fact in ours else second.name
                 raise ConfigError(f"{names}: with seed {seed} only {knows} has a record of its {fact}.")
-            if ours[fact] != theirs[fact]:
+            if _differ(ours[fact], theirs[fact], f"{names}: with seed {seed} their {fact}"):
                 raise ConfigError(
                     f"{names}: with seed {seed} their {fact} differs, {ours[fact]} and {theirs[fact]}. Paired runs "
                     "share everything but the method."
                 )
+
+
+def _differ(ours: Any, theirs: Any, what: str) -> bool:
+    try:
+        return bool(ours != theirs)
+    except (ValueError, RuntimeError) as error:  # of arrays and tensors, also inside of others
+        kinds = " and ".join(dict.fromkeys(type(fact).__name__ for fact in (ours, theirs)))
+        raise ConfigError(
+            f"{what} cannot be compared as one value ({kinds}); give numbers, words or a fingerprint, such as "
+            "the array's .tolist()."
+        ) from error
 
 
 def _signed(value: float, digits: int) -> str:

@@ -212,9 +212,103 @@ def test_fingerprint_sees_one_bit_the_type_the_shape_and_the_options():
     assert {"0.architecture", "1.architecture", "average", "tensor 1.3.weight"} <= prints[-1].keys()
 
 
+class Scaled(nn.Module):
+    """Has a plain attribute, and functions of its own."""
+
+    def __init__(self, scale=2.0, **more):
+        super().__init__()
+        self.inner, self.scale = nn.Linear(6, 3), scale
+        vars(self).update(more)
+
+    def forward(self, x):
+        return self.inner(x) * self.scale
+
+
+def scaled(scale=2.0, **more):
+    torch.manual_seed(0)
+    made = Scaled(scale, **more)
+    nn.init.ones_(made.inner.weight)
+    nn.init.zeros_(made.inner.bias)
+    return made
+
+
+def changed_by(change):
+    made = scaled()
+    change(made)
+    return [
+        key for key, value in Frozen(made).fingerprint().items() if Frozen(scaled()).fingerprint().get(key) != value
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda net: setattr(net, "scale", 2.5), ["attributes"]),
+        (lambda net: setattr(net, "scale", "2.0"), ["attributes"]),
+        (lambda net: setattr(net, "more", [1, (2, {"a": None})]), ["attributes"]),
+        (lambda net: setattr(net, "more", torch.ones(2)), ["attributes"]),
+        (lambda net: setattr(net, "more", [nn.Linear(2, 2)]), ["attributes"]),
+        (lambda net: setattr(net, "forward", lambda x: net.inner(x)), ["attributes"]),
+        (lambda net: setattr(net.inner, "scale", 1), ["attributes inner"]),
+        (lambda net: net.inner.register_forward_hook(lambda module, x, out: 2 * out), ["attributes inner"]),
+        (lambda net: net.register_forward_pre_hook(lambda module, x: x), ["attributes"]),
+    ],
+)
+def test_fingerprint_sees_plain_attributes_and_hooks(change, named):
+    assert changed_by(change) == named
+
+
+def test_fingerprint_sees_a_changed_forward_and_its_constants():
+    def renamed(forward, **more):
+        kind = type("Scaled", (Scaled,), {"forward": forward, "__module__": Scaled.__module__, **more})
+        kind.__qualname__ = Scaled.__qualname__
+        made = scaled()
+        made.__class__ = kind
+        return Frozen(made).fingerprint()
+
+    def once(self, x):
+        return self.inner(x) * self.scale
+
+    def with_constant(self, x):
+        return self.inner(x) * self.scale * 1.5
+
+    def with_other_constant(self, x):
+        return self.inner(x) * self.scale * 1.25
+
+    def returning(k):
+        return lambda self: k
+
+    def by_helper(self, x):
+        return self.inner(x) * self.help()
+
+    forms = [renamed(f) for f in (once, with_constant, with_other_constant)]
+    forms += [renamed(by_helper, help=returning(k)) for k in (1, 2)]
+    forms += [renamed(once, gain=1.0), renamed(once, gain=2.0)]
+    assert renamed(once) == forms[0]
+    for k, one in enumerate(forms):
+        for other in forms[:k]:
+            assert [key for key, value in one.items() if other[key] != value] == ["code Scaled"]
+
+
+def test_fingerprint_is_that_of_the_answers():
+    """Not of the mode, of gradients, of the device or of passes that were made."""
+    made = scaled(unit=torch.device("cpu"))
+    before = Frozen(made).fingerprint()
+    made.train().requires_grad_(False)
+    frozen = Frozen(made)
+    frozen.answers(X)
+    made.unit = torch.device("meta")
+    assert frozen.fingerprint() == Frozen(made).fingerprint() == before
+    assert pickle.loads(pickle.dumps(frozen)).fingerprint() == before  # noqa: S301
+    assert set(before) == {
+        "architecture", "attributes", "attributes inner", "class_map", "code Scaled", "precision",
+        "tensor inner.bias", "tensor inner.weight",
+    }  # fmt: skip
+
+
 def test_notes_have_one_digest_of_the_teacher():
     frozen = Frozen(net())
-    assert frozen.notes() == {"source": "live", "teacher": frozen.identity}
+    assert frozen.notes(Batch(X, torch.zeros(9), torch.arange(9))) == {"source": "live", "teacher": frozen.identity}
     assert len(frozen.identity) == 16
     assert Frozen(net()).identity == frozen.identity != Frozen(net(seed=1)).identity
 

@@ -27,6 +27,13 @@ def test_weight_of_another_length():
         Lesson(torch.zeros(4, 3), None, torch.ones(3), cross_entropy)
 
 
+def test_a_lesson_of_nothing():
+    with pytest.raises(
+        ShapeError, match=r"Lesson\.x has shape \(0, 3\), but needs at least one row: leave out the batch"
+    ):
+        Lesson(torch.zeros(0, 3), torch.zeros(0), torch.ones(0), cross_entropy)
+
+
 def test_a_reduced_loss():
     def reduced(logits, target):
         return cross_entropy(logits, target).mean()

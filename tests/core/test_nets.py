@@ -85,6 +85,25 @@ def test_inputs_that_do_not_fit():
         check_output("mine", nn.Linear(4, 3), (5,), 3)
 
 
+@pytest.mark.parametrize(
+    "options", [{"width": 15}, {"width": 3}, {"width": 4, "stem": 9}, {"width": 6, "stem": 3}], ids=str
+)
+def test_resnets_of_odd_widths(options):
+    net = resnet((3, 8, 8), 4, depth=8, **options).eval()
+    assert net(torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))).shape == (2, 4)
+
+
+def test_shortcuts_pad_channels_on_both_sides():
+    """One more behind than before where their number is odd."""
+    block = resnet((3, 8, 8), 4, depth=8, width=3).eval().blocks[1]
+    torch.nn.init.zeros_(block.norm2.weight)
+    x = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    out = block(x)
+    assert out.shape == (1, 6, 2, 2)
+    assert torch.equal(out[:, 1:4], x[:, :, ::2, ::2])
+    assert not out[:, [0, 4, 5]].any()
+
+
 @pytest.mark.parametrize(("name", "needed"), [("resnet21", r"6n \+ 2"), ("wrn-27-10", r"6n \+ 4")])
 def test_depths(name, needed):
     with pytest.raises(ConfigError, match=f"{name}: the depth must be {needed}"):

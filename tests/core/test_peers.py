@@ -201,5 +201,5 @@ class InFull:
     def answers_for(self, batch):
         return self.peers.answers_for(Batch(batch.x.double(), batch.y, batch.index)).to(batch.x.dtype)
 
-    def notes(self):
-        return self.peers.notes()
+    def notes(self, batch):
+        return self.peers.notes(batch)

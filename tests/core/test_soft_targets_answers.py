@@ -10,12 +10,15 @@ from torch.autograd import grad
 from tutelage.divergences import kl, squared_distance
 from tutelage.errors import ConfigError, ShapeError
 from tutelage.randomness import counter, hashed_tensor, stream
+from tutelage.semi_supervised import confident
 from tutelage.soft_targets import (
+    HardLabels,
     KnowledgeDistillation,
     Noise,
     SoftTarget,
     TopLogits,
     bucket_kl,
+    confidence,
     confidence_weights,
     disturbed,
     ensemble,
@@ -152,6 +155,34 @@ def test_weights_by_confidence():
     assert torch.allclose(confidence_weights(top_logits(z, 2)), weight, atol=1e-6)
 
 
+def test_positions_within_a_row():
+    """As of sequences, (N, T, C): each position is permuted by itself, and a row is as sure as on average."""
+    z, index = 3 * draws(6, 4, 5), torch.arange(6) + 50
+    found = permuted(z, index, KEY)
+    assert torch.equal(found.argmax(-1), z.argmax(-1))
+    assert torch.equal(found.sort(-1).values, z.sort(-1).values)
+    order = torch.tensor([4, 0, 5, 1, 3, 2])
+    assert torch.equal(permuted(z[order], index[order], KEY), found[order])
+    alike = permuted(z[:1, :1].expand(1, 200, 5).contiguous(), index[:1], KEY)
+    assert len(alike[0].unique(dim=0)) == 24
+    assert torch.allclose(confidence(z), z.softmax(-1).amax(-1).mean(1))
+    assert torch.allclose(confidence_weights(z), confidence(z) / confidence(z).mean())
+    with pytest.raises(
+        ShapeError, match=r"logits have shape \(6, 4, 5\) and index \(6, 4\), but needs \(6,\), one a row"
+    ):
+        permuted(z, index.unsqueeze(1).expand(6, 4), KEY)
+
+
+def test_there_is_one_confidence():
+    z = 3 * draws(64, 10)
+    sure = confidence(z)
+    assert torch.equal(sure, z.softmax(1).amax(1))
+    assert torch.equal(confident(z, float(sure[7])), sure >= sure[7])
+    labels = HardLabels(threshold=float(sure[7]))
+    assert torch.equal(labels(z, SoftTarget(None, z)) > 0, sure >= sure[7])
+    assert confidence(torch.zeros(1, 2)).tolist() == [0.5]
+
+
 # Several teachers
 
 
@@ -200,15 +231,44 @@ def test_buckets_never_exceed_the_full_divergence(T):
             assert (full - found).max() > 1e-3
 
 
-def test_buckets_equal_a_loop():
-    z_s, z_t, top = answers(3)
+@pytest.mark.parametrize("T", [0.1, 0.5, 2.0])
+def test_buckets_equal_a_loop(T):
+    z_s, z_t, _ = answers(3)
+    top = top_logits(z_t, 3, (T, 1.0))
     for i in range(64):
-        p, q = ((z[i] / 2).softmax(0) for z in (z_t, z_s))
+        p, q = ((z[i] / T).softmax(0) for z in (z_t, z_s))
         kept = set(top.indices[i].tolist())
         buckets = [(float(p[c]), float(q[c])) for c in kept]
         buckets.append(tuple(sum(float(v[c]) for c in range(10) if c not in kept) for v in (p, q)))
         needed = sum(a * math.log(a / b) for a, b in buckets)
-        assert float(bucket_kl(z_s, top, 2.0)[i]) == pytest.approx(needed, abs=1e-10)
+        assert float(bucket_kl(z_s, top, T)[i]) == pytest.approx(needed, rel=1e-9, abs=1e-10)
+
+
+@pytest.mark.parametrize("T", [0.1, 0.5])
+def test_buckets_below_a_temperature_of_one(T):
+    """Near the full divergence, which few classes decide; half precision holds logits, not logits over T."""
+    z_s, z_t, _ = answers(9)
+    for k in (3, 9):
+        top = top_logits(z_t, k, (T,))
+        full, found = kl(z_s, z_t, T), bucket_kl(z_s, top, T)
+        assert (found <= full + 1e-9).all()
+        assert float(found.mean()) == pytest.approx(float(full.mean()), rel=0.02 if k == 3 else 1e-9)
+    large = 8000 * z_t.clamp(-4, 4).half()
+    top = top_logits(large, 3, (T,))
+    assert (large.abs() / 0.1 > 65504).any()
+    assert top.tail.dtype == torch.float32
+    assert top.tail.isfinite().all()
+    found = bucket_kl(large.roll(1, 0), top, T)
+    assert torch.allclose(found, kl(large.roll(1, 0), large, T), rtol=1e-5)
+
+
+def test_buckets_of_large_logits_keep_their_digits():
+    """log sum exp of logits near 1e4 in float32 is off by 1e-3; that of log probabilities is not."""
+    z_s, z_t, _ = answers(3)
+    top = top_logits(z_t.float(), 3)
+    found = bucket_kl(z_s.float() + 1e4, top)
+    needed = bucket_kl((z_s.float() + 1e4).double(), top_logits(z_t, 3))
+    assert torch.allclose(found.double(), needed, atol=2e-6)
 
 
 def test_gradients_of_buckets_are_near_those_of_all_classes():

@@ -19,35 +19,11 @@ from tutelage.soft_targets import (
     LogitMatching,
     MutualLearning,
     SoftTarget,
-    StandardisedDistillation,
     other_peers,
     top_logits,
 )
 
-from .soft_targets import draws, rows
-
-LOSSES = {
-    "kd": KnowledgeDistillation(2.0),
-    "kd only": KnowledgeDistillation(4.0, 0.0, 1.0),
-    "matching": LogitMatching(ce_weight=0.3),
-    "matching centred": LogitMatching("half_sum", center=True),
-    "matching scores": LogitMatching(normalize="zscore"),
-    "matching scaled": LogitMatching(normalize="teacher_std", std=5.0),
-    "decoupled": DecoupledDistillation(3.0),
-    "dist": DIST(temperature=2.0),
-    "dist within": DIST(gamma=0.0, ce_weight=0.0),
-    "standardised": StandardisedDistillation(),
-    "hard": HardLabels(threshold=0.2, ce_weight=0.5),
-    "smoothing": LabelSmoothing(0.2),
-    "mutual": MutualLearning(temperature=2.0),
-    "top": KnowledgeDistillation(2.0),
-}
-
-
-def target_of(name, z_t, y):
-    if name == "mutual":
-        return SoftTarget(y, torch.stack([z_t, z_t.flip(-2)], -2))
-    return SoftTarget(y, top_logits(z_t, 2) if name == "top" else z_t)
+from .soft_targets import LOSSES, draws, rows, target_of
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -115,6 +91,11 @@ KD = KnowledgeDistillation()
     ("call", "error", "message"),
     [
         (lambda: KD(Z, SoftTarget(None, T)), ConfigError, r"ce_weight is 0.1, but there are no labels: give y \(-1"),
+        (
+            lambda: KD(Z, Y),
+            ConfigError,
+            r"KnowledgeDistillation takes a SoftTarget\(y, logits\), but the target is a Tensor",
+        ),
         (lambda: KD(Z, SoftTarget(Y)), ConfigError, "KnowledgeDistillation: kd_weight is 0.9, but the target has no"),
         (lambda: KD(Z, SoftTarget(Y, T[:, :3])), ShapeError, "student answers with 5 classes, but the teacher with 3"),
         (lambda: KD(Z, SoftTarget(Y, T[:2])), ShapeError, r"logits have shape \(2, 5\), but need \(4, 5\)"),

@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from tutelage.errors import ConfigError, DataError, NotFiniteError, ShapeError
-from tutelage.gap import Gap, gap
+from tutelage.gap import Gap, gap, mean_gap
 from tutelage.statistics import Runs, compare, holm, power_warning, table, told
 
 
@@ -135,7 +135,14 @@ def test_the_power_warning():
     assert power_warning(d) == (
         f"kd − ce: a difference of +0.30 points is small for 5 seeds; about {needed} are needed to show it (t = 3)."
     )
-    assert power_warning(against_zero(0.0030, 0.0031, 0.0029, margin=0.005)) is None  # plain enough
+    near = [0.0030, 0.0040, 0.0020, 0.0028, 0.0032]  # claimed, t = 9, and yet the spread is that of five numbers
+    assert power_warning(against_zero(*near, margin=0.005)) == (
+        "kd − ce: a difference of +0.30 points is small for 5 seeds, whose spread is uncertain: take more."
+    )
+    assert "−0.30 points is small for 5 seeds, whose" in power_warning(against_zero(*(-d for d in near), margin=0.005))
+    assert power_warning(against_zero(*near, 0.0030, margin=0.005)) is None  # plain enough, on six
+    assert power_warning(against_zero(*near, margin=0.0029)) is None  # not small
+    assert power_warning(against_zero(*(d - 0.003 for d in near), margin=0.005)) is None  # equivalent: nothing claimed
     assert power_warning(against_zero(0.03, -0.02, 0.04, margin=0.005)) is None  # nothing small is claimed
     assert power_warning(against_zero(0.0, 0.0, 0.0)) is None
     assert power_warning(against_zero(0.001, -0.0005, margin=0.005)) is None  # numbers only
@@ -164,6 +171,12 @@ def runs(name, seeds=(1, 2, 3), **shared):
          r"not paired: with seed 1 their split differs, a1 and b2\. Paired runs share everything but the method"),
         (runs("kd", split="a1", teacher="t"), runs("ce", split="a1"), ConfigError,
          r"with seed 1 only kd has a record of its teacher"),
+        (runs("kd", split=np.arange(3)), runs("ce", split=np.arange(3)), ConfigError,
+         r"with seed 1 their split cannot be compared as one value \(ndarray\); give numbers, words or a fingerprint"),
+        (runs("kd", split=torch.arange(3)), runs("ce", split=torch.arange(3)), ConfigError,
+         r"with seed 1 their split cannot be compared as one value \(Tensor\)"),
+        (runs("kd", split={"a": np.arange(2)}), runs("ce", split={"a": np.arange(2)}), ConfigError,
+         r"cannot be compared as one value \(dict\)"),
         (Runs("kd", {0: 0.5, 1: math.nan}), Runs("ce", {0: 0.5, 1: 0.4}), DataError,
          r"the value of kd with seed 1 is nan; it must be finite"),
     ],
@@ -210,6 +223,19 @@ def test_ends_of_the_gap():
     assert gap(1e4 * z_t, -1e4 * z_t).r > 1
 
 
+def test_the_gap_of_many_rows_is_taken_piece_by_piece(monkeypatch):
+    generator = torch.Generator().manual_seed(3)
+    z_t = 3 * torch.randn(41, 5, generator=generator)
+    z_s = z_t + torch.randn(41, 5, generator=generator)
+    whole = gap(z_s, z_t)
+    for together in (1, 20, 200):
+        monkeypatch.setattr("tutelage.gap._AT_ONCE", together)
+        assert gap(z_s, z_t) == pytest.approx(whole, rel=1e-12)
+    z_s[40, 0] = math.inf
+    with pytest.raises(NotFiniteError, match="the student's logits are not finite"):
+        gap(z_s, z_t)
+
+
 def test_advice():
     assert Gap(0.05, 0.97).advice is None
     assert Gap(None, 1.0).advice is None
@@ -219,10 +245,19 @@ def test_advice():
     )
 
 
+def test_the_mean_gap():
+    assert mean_gap([Gap(0.1, 0.9), Gap(None, 1.0), Gap(0.4, 0.5)]) == (pytest.approx(0.25), pytest.approx(0.8))
+    assert mean_gap([Gap(None, 1.0)]) == (None, 1.0)
+    with pytest.raises(ConfigError, match="there is no gap to take the mean of: give one for each run"):
+        mean_gap([])
+
+
 def test_gaps_that_cannot_be_taken():
     with pytest.raises(ShapeError, match="the student answers with 3 classes, but the teacher with 4"):
         gap(torch.zeros(2, 3), torch.zeros(2, 4))
     with pytest.raises(NotFiniteError, match=r"the teacher's logits are not finite; did its training diverge\?"):
         gap(torch.zeros(1, 2), torch.tensor([[math.inf, 0.0]]))
+    with pytest.raises(ShapeError, match=r"the logits have shape \(0, 3\), but need at least one row"):
+        gap(torch.zeros(0, 3), torch.zeros(0, 3))
     with pytest.raises(ConfigError, match=r"temperature is 0\.0"):
         gap(torch.zeros(2, 3), torch.zeros(2, 3), 0.0)

@@ -155,3 +155,11 @@ def test_from_dataset_of_pil_images():
 def test_bad_datasets(items, message):
     with pytest.raises(DataError, match=message):
         from_dataset(Pairs(items), 2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "colour"),
+    [((3, 32, 32), True), ((3, 40, 32), True), ((3, 32, 31), False), ((1, 32, 32), False), ((96,), False)],
+)
+def test_colour_images_have_three_channels_and_at_least_32_pixels_a_side(shape, colour):
+    assert from_arrays(np.zeros((2, *shape), dtype=np.float32), [0, 1], num_classes=2).colour is colour

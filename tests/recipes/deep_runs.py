@@ -1,6 +1,5 @@
 """Small runs of deep-interactions, made once, and what the tests of the recipe share."""
 
-import json
 from functools import cache
 
 from tutelage.recipes.deep_interactions import ARMS, RECIPE, Config, run
@@ -29,21 +28,3 @@ def run_of_every_arm(base):
     out = base / "deep-interactions" / "all"
     options = SMALL | {"seeds": 1, "epochs": 1, "teachers": ",".join(ARMS), "keep_episodes": 2}
     return run(Config(**options), out), out
-
-
-def read(path, name="result.json"):
-    return json.loads((path / name).read_text())
-
-
-class Stops:
-    def __init__(self, name, steps):
-        self.name, self.left, self.current = name, steps, ""
-
-    def start(self, name, steps, done):
-        self.current = name
-
-    def advance(self, accuracy):
-        if self.current == self.name:
-            self.left -= 1
-            if not self.left:
-                raise KeyboardInterrupt

@@ -13,6 +13,8 @@ SMALL = {
     "seeds": 2, "steps": 12, "batch_size": 16, "teacher_batch": 16, "teacher": "mlp-gelu-24-dropout-0.3",
     "student": "mlp-gelu-8", "evaluations": 3, "device": "cpu", "threads": 1,
 }  # fmt: skip
+FROM_FILE = SMALL | {"teacher": "mlp-gelu-24", "teacher_batch": None}
+"""With the network of :func:`saved_teacher`."""
 REVERSED = ",".join(map(str, reversed(range(10))))
 
 

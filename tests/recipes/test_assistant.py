@@ -1,25 +1,23 @@
 """Teacher assistants in a five-second size: every hop's provenance, the planner, kill and resume, and bad input."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tutelage.assistants import Candidate, bisected, nearest
 from tutelage.cli import main
-from tutelage.errors import ConfigError, DataError, TutelageError
+from tutelage.errors import ConfigError, DataError
+from tutelage.gap import Gap
 from tutelage.recipes import assistant
 from tutelage.recipes.assistant import RECIPE, Config, run
 from tutelage.recipes.assistant.chain import Network, hops, networks_of, short
-from tutelage.recipes.assistant.telling import worth
+from tutelage.recipes.assistant.telling import warned, worth
+from tutelage.recipes.distilling import summing
 from tutelage.runs import RunFolder
 from tutelage.statistics import Runs, compare
+
+from .interrupted import Stops, assert_same, finish, kill_after
 
 SMALL = {"chain": "32-16-8-4", "steps": 10, "seeds": 2, "evaluations": 2, "device": "cpu", "threads": 1}
 
@@ -56,7 +54,7 @@ def test_the_result_and_the_plan(finished):
     assert [c["name"] for c in facts["candidates"]] == ["16", "8", "4"]
     assert facts["teacher"]["parameters"] == 64 * 32 + 32 + 32 * 32 + 32 + 32 * 10 + 10
     assert facts["candidates"][2]["parameters"] == 64 * 4 + 4 + 4 * 10 + 10
-    assert facts["seconds"] == pytest.approx(sum(result["seconds"].values()))
+    assert facts["wall_seconds"] == pytest.approx(sum(result["seconds"].values()))
 
 
 def test_every_hop_is_told(finished):
@@ -68,7 +66,8 @@ def test_every_hop_is_told(finished):
     assert [hop["taught_by"] for hop in chain["hops"]] == ["teacher", "assistant-16", "assistant-16+8"]
     assert direct["verdict"] is None
     assert chain["verdict"] == "numbers only"
-    assert chain["seconds"] == pytest.approx(sum(hop["seconds"] for hop in chain["hops"]))
+    taught = sum(hop["wall_seconds"] for hop in chain["hops"])
+    assert chain["wall_seconds"] == pytest.approx(result["assistant"]["teacher"]["wall_seconds"] + taught)
     for hop in chain["hops"]:
         assert (hop["temperature"], hop["ce_weight"], hop["kd_weight"]) == (4.0, 0.1, 0.9)
         assert hop["seeds"] == [0, 1]
@@ -105,63 +104,6 @@ def test_chains_and_direct_are_paired(finished):
     assert result["stages"]["alone-16"]["steps"] == 2  # a quarter of ten, rounded
 
 
-@pytest.mark.parametrize("plan", ["one", "bisect"])
-def test_the_proposal_follows_from_what_was_measured(finished, tmp_path, plan):
-    result, out = finished
-    if plan == "one":
-        result, out = run(Config(**SMALL, plan="one"), tmp_path / "run"), tmp_path / "run"
-    facts = result["assistant"]
-    (student,) = [Candidate(c["name"], c["parameters"], c["alone"]) for c in facts["candidates"][-1:]]
-    ladder = [Candidate(c["name"], c["parameters"], c["alone"]) for c in facts["candidates"][:-1]]
-    teacher = Candidate("32", facts["teacher"]["parameters"], facts["teacher"]["alone"])
-    want = [nearest(teacher, student, ladder)] if plan == "one" else bisected(teacher, student, ladder)
-    assert facts["proposed"] == [c.name for c in want]
-    assert facts["proposed"] in [path["path"] for path in facts["paths"]]
-    records = json.loads((out / "arms" / "alone-16.json").read_text())["ends"]
-    assert ladder[0].accuracy == pytest.approx(sum(end["validation_accuracy"] for end in records) / 2)
-
-
-def test_the_proposed_path_shares_what_it_can():
-    """A path that is there already is not trained again; shared beginnings are trained once."""
-    found = prepared(plan="one")
-    again = found.then(
-        {name: _outcome(a) for name, a in [("teacher", 0.9), ("alone-16", 0.8), ("alone-8", 0.4), ("alone-4", 0.2)]}
-    )
-    assert set(names(again.order)) - set(names(found.order)) == {"via-8", "assistant-8"}  # .55: .4 is nearer than .8
-    chain = found.then(
-        {name: _outcome(a) for name, a in [("teacher", 0.9), ("alone-16", 0.6), ("alone-8", 0.4), ("alone-4", 0.2)]}
-    )
-    assert set(names(chain.order)) - set(names(found.order)) == {"via-16"}  # behind assistant-16, which is there
-    assert names(again.order)[: len(found.order)] == names(found.order)
-
-
-def _outcome(accuracy):
-    from tutelage.recipes.distilling import Outcome
-
-    return Outcome([], [{"validation_accuracy": accuracy}, {"validation_accuracy": accuracy}], [], 0.0)
-
-
-def test_all_chains_share_their_beginnings():
-    found = prepared(plan="all", ladder="24,16,8")
-    order = names(found.order)
-    assert len([name for name in order if name.startswith("assistant-")]) == 7
-    assert len([name for name in order if name.startswith(("via-", "direct"))]) == 8
-    assert len(set(order)) == len(order)
-    assert found.then is None
-    assert names(prepared(plan="none").order) == [
-        *("teacher", "scratch", "label-smoothing", "direct", "assistant-16", "assistant-16+8", "via-16+8")
-    ]
-
-
-def test_the_best_of_all_chains_is_chosen_on_validation_rows(tmp_path):
-    options = SMALL | {"chain": "32-8-4", "plan": "all", "seeds": 1}
-    result = run(Config(**options), tmp_path / "run")
-    seen = {path["arm"]: path["path"] for path in result["assistant"]["paths"]}
-    assert sorted(seen) == ["direct", "via-8"]
-    best = max(seen, key=lambda arm: result["arms"][arm]["validation_accuracy"]["mean"])
-    assert result["assistant"]["proposed"] == seen[best]
-
-
 def test_hops_of_their_own(tmp_path):
     options = SMALL | {"chain": "32-8-4", "plan": "none", "validation": 0.0, "seeds": 1}
     result = run(Config(**options, temperature="2,5", kd_weight="0.5,1"), tmp_path / "run")
@@ -170,15 +112,8 @@ def test_hops_of_their_own(tmp_path):
     assert told == [(2.0, 0.5, 0.5), (5.0, 0.0, 1.0)]
     assert direct["hops"][0]["temperature"] == 5.0
     assert chain["hops"][0]["alone"] is None
-    assert result["assistant"]["proposed"] is None
+    assert (result["assistant"]["proposed"], result["assistant"]["planned"]) == ([], None)
     assert result["data"]["train_rows"] == 1000
-
-
-def test_teacher_and_student_with_a_ladder():
-    found = prepared(chain=None, teacher="mlp-32", student="mlp-4", ladder="mlp-16,mlp-8", plan="one")
-    assert "alone-mlp-16" in names(found.order)
-    assert "via-mlp-8" in names(found.then({n: _outcome(0.5) for n in found.first}).order)
-    assert not [name for name in names(found.order) if name.startswith("via-")]
 
 
 def test_the_acceptance_setting():
@@ -204,6 +139,45 @@ def test_the_acceptance_setting():
 def test_whether_it_paid(d, told):
     chain = Runs("via-16", {seed: 0.5 + difference for seed, difference in enumerate(d)})
     assert worth(compare(chain, Runs("direct", dict.fromkeys(range(len(d)), 0.5)), "accuracy")) == told
+
+
+def test_a_pair_has_one_verdict(tmp_path, monkeypatch):
+    """That of the result's table, over which p is adjusted, controls included; not of a table of the chains alone."""
+
+    def of_three(found):
+        return [{**d, "verdict": "worse" if len(found) == 3 else "better"} for d in found]
+
+    monkeypatch.setattr(summing, "table", of_three)
+    result = run(Config(**SMALL | {"chain": "32-8-4", "plan": "none", "steps": 2}), tmp_path / "run")
+    told = [d for d in result["comparisons"] if d["b"] == "direct"]
+    assert [d["a"] for d in told] == ["scratch", "label-smoothing", "via-8"]
+    path = result["assistant"]["paths"][1]
+    assert path["difference"] == told[2]
+    assert path["verdict"] == "harmful"
+    assert result["conclusion"]["lines"][0].startswith("assistants against direct distillation, harmful: via-8 (")
+
+
+def test_students_that_cannot_follow(finished):
+    """One warning, the worst first."""
+    result, _ = finished
+    hops = {hop["stage"]: hop for path in result["assistant"]["paths"] for hop in path["hops"]}
+    r = {stage: sum(hop["gap"]) / 2 for stage, hop in hops.items()}
+    worst, *others = sorted(r, key=lambda stage: -r[stage])
+    agreement = sum(hops[worst]["agreement"]) / 2
+    assert min(r.values()) > 0.05
+    assert result["warnings"][-1] == (
+        f"{worst}: {Gap(r[worst], agreement).advice} The same holds for "
+        f"{', '.join(f'{stage} (r = {r[stage]:.2g})' for stage in others)}."
+    )
+    assert warned({"paths": []}) == []
+
+
+def test_fewer_rows_than_the_teacher(finished, tmp_path):
+    result = run(Config(**SMALL | {"chain": "32-8-4", "plan": "none", "steps": 2, "train_rows": 300}), tmp_path / "run")
+    assert result["config"]["train_rows"] == 300
+    said = "the teacher learned from 800 labelled rows, the students from 300 of them"
+    assert [line.startswith(said) for line in result["conclusion"]["lines"]].count(True) == 1
+    assert not [line for line in finished[0]["conclusion"]["lines"] if "the teacher learned from" in line]
 
 
 # Names and numbers.
@@ -255,7 +229,24 @@ def test_one_number_for_all_or_one_each():
         ({"temperature": "0"}, r"^--temperature is 0; it must be above 0"),
         ({"temperature": "warm"}, r'^--temperature is "warm"; it needs a number, or several separated by commas'),
         ({"kd_weight": "2"}, r"^--kd-weight is 2, above 1; give --ce-weight as well"),
-        ({"kd_weight": "-1", "ce_weight": "1"}, r"^--kd-weight is -1; it must be at least 0"),
+        ({"temperature": "1e30"}, r"^--temperature is 1e\+30; it must be above 0, at most 1000\.$"),
+        ({"temperature": "nan"}, r"^--temperature is nan; it must be above 0, at most 1000\.$"),
+        ({"kd_weight": "-1", "ce_weight": "1"}, r"^--kd-weight is -1; it must be in 0\.\.1000000\.$"),
+        ({"kd_weight": "nan"}, r"^--kd-weight is nan; it must be in 0\.\.1000000\.$"),
+        ({"ce_weight": "1,inf,1"}, r"^--ce-weight is inf; it must be in 0\.\.1000000\.$"),
+        ({"kd_weight": "0", "ce_weight": "0"}, r"^--ce-weight and --kd-weight are both 0, which leaves 16 nothing to"),
+        ({"kd_weight": "1,0,1", "ce_weight": "0"}, r"^--ce-weight and --kd-weight are both 0, which leaves 8 nothing"),
+        ({"train_rows": 801}, r"^--train-rows 801 is larger than the 800 training rows; use 800 or less"),
+        ({"plan": "none", "ladder": "24"}, r"^--ladder is for runs with --plan one, bisect or all; nothing in this"),
+        ({"plan": "none", "plan_share": 0.5}, r"^--plan-share is for runs with --plan one, bisect or all;"),
+        ({"plan": "none", "min_gap": 0.1}, r"^--min-gap is for runs with --plan bisect; nothing in this run looks at"),
+        ({"plan": "one", "max_hops": 2}, r"^--max-hops is for runs with --plan bisect;"),
+        ({"force": True}, r"^--force is for runs with --plan all;"),
+        ({"momentum": 0.5}, r"^--momentum is for runs with --rule sgd and --rates steps, cosine or constant, or runs"),
+        ({"pad": 2}, r"^--pad is for runs with --augment crop-flip;"),
+        ({"teacher_weights": "none.safetensors", "teacher_lr": 0.1}, r"^--teacher-lr is for runs without --teacher-w"),
+        ({"label": "y"}, r"^--label is for Parquet, csv, TFRecord or Hub data, which digits is not; leave it out"),
+        ({"chain": None, "teacher": "mlp-8", "student": "mlp-4", "plan": "none"}, r"between them; give --chain\.$"),
         ({"kd_weight": "1,1,0.5", "ladder": "24"}, r"^--kd-weight has a value for each network of --chain, but"),
         ({"min_gap": 2.0}, r"^--min-gap is 2.0; it must be in 0..1"),
         ({"max_hops": -1}, r"^--max-hops is -1"),
@@ -285,75 +276,31 @@ def test_the_command_line(tmp_path, capsys):
 # Stop and go on.
 
 
-class Stop(TutelageError):
-    """As if the run were killed."""
-
-
-class Stopping:
-    """Stops when a stage has taken so many steps."""
-
-    def __init__(self, stage, steps):
-        self.stage, self.steps, self.here, self.taken = stage, steps, False, 0
-
-    def start(self, name, steps, done):
-        self.here, self.taken = name == self.stage, 0
-
-    def advance(self, accuracy):
-        self.taken += 1
-        if self.here and self.taken == self.steps:
-            raise Stop
-
-
-def without_times(out):
-    result = json.loads((out / "result.json").read_text())
-
-    def cleaned(value):
-        if isinstance(value, dict):
-            return {k: cleaned(v) for k, v in value.items() if k not in ("seconds", "environment")}
-        return [cleaned(v) for v in value] if isinstance(value, list) else value
-
-    return cleaned(result)
-
-
 @pytest.mark.parametrize(
     "stage", ["via-16+8", *(pytest.param(name, marks=pytest.mark.slow) for name in ("alone-8", "assistant-16"))]
 )
 def test_a_stopped_run_goes_on(finished, tmp_path, stage):
     _, whole = finished
     out = tmp_path / "run"
-    with pytest.raises(Stop):
-        run(Config(**SMALL, checkpoint_seconds=0.0), out, Stopping(stage, 2))
+    with pytest.raises(KeyboardInterrupt):
+        run(Config(**SMALL, checkpoint_seconds=0.0), out, Stops(stage, 2))
     assistant.resume(RunFolder.open(out))
-    again, want = without_times(out), without_times(whole)
-    again["config"]["checkpoint_seconds"] = want["config"]["checkpoint_seconds"]
-    assert again == want
-    assert (out / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert_same(out, whole)
     for file in (whole / "arms").glob("*.safetensors"):
         mine, theirs = load_file(out / "arms" / file.name), load_file(file)
         assert mine.keys() == theirs.keys()
         assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
+KILLED = ["--chain", "32-16-8-4", "--steps", "40", "--seeds", "2", "--threads", "1", "--device", "cpu"]
+KILLED += ["--checkpoint-seconds", "0.02", "--evaluations", "10"]
+
+
 @pytest.mark.slow
 def test_kill_and_resume(tmp_path):
-    command = [sys.executable, "-m", "tutelage"]
-    options = ["--chain", "32-16-8-4", "--steps", "40", "--seeds", "2", "--threads", "1", "--device", "cpu"]
-    options += ["--checkpoint-seconds", "0.02", "--evaluations", "10"]
-    whole = tmp_path / "whole"
-    subprocess.run([*command, "run", "assistant", *options, "--out", str(whole)], check=True, capture_output=True)
-    for lines in (10, 90, 150):  # in the teacher, in a control, and in a chain
-        out = tmp_path / str(lines)
-        process = subprocess.Popen(
-            [*command, "run", "assistant", *options, "--out", str(out)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        seen = out / "metrics.jsonl"
-        while process.poll() is None and not (seen.is_file() and seen.read_bytes().count(b"\n") >= lines):
-            time.sleep(0.01)
-        assert process.poll() is None, "it ended before it could be killed"
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        subprocess.run([*command, "resume", str(out)], check=True, capture_output=True)
-        assert without_times(out) == without_times(whole)
-        assert seen.read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    finish("run", "assistant", *KILLED, "--out", tmp_path / "whole")
+    for count in (10, 90, 150):  # in the teacher, in a control, and in a chain
+        out = tmp_path / str(count)
+        kill_after(count, out, "run", "assistant", *KILLED)
+        finish("resume", out)
+        assert_same(out, tmp_path / "whole")

@@ -1,11 +1,6 @@
 """Data distillation in a five-second size: who labels what, shares of batches, kill and resume, and bad input."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -18,12 +13,14 @@ from tutelage.data.warping import RandomWarp
 from tutelage.errors import ConfigError, DataError, TutelageError
 from tutelage.recipes import data_distillation
 from tutelage.recipes.data_distillation import ARMS, RECIPE, Config, run
-from tutelage.recipes.data_distillation.labelling import SelfLabels, union
+from tutelage.recipes.data_distillation.labelling import SelfLabels, quality, silence, union
 from tutelage.runs import RunFolder
 from tutelage.student import Student
 
+from .interrupted import Stops, assert_same, finish, kill_after
+
 SMALL = {
-    **{"student": "mlp-gelu-12-dropout-0.2", "steps": 8, "seeds": 2, "evaluations": 2, "ensemble": 2},
+    **{"student": "mlp-gelu-12-dropout-0.2", "steps": 8, "seeds": 2, "evaluations": 2},
     **{"device": "cpu", "threads": 1},
 }
 
@@ -44,7 +41,7 @@ def networks(plan, setting):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
-    return run(Config(**SMALL), out), out
+    return run(Config(**SMALL, ensemble=2), out), out
 
 
 # What a run writes.
@@ -112,7 +109,7 @@ def labels_of(plan, name):
 
 
 def test_labels_against_a_loop():
-    plan = prepared()
+    plan = prepared(ensemble=2)
     setting = plan.settings[1]
     nets = networks(plan, setting)
     found = labels_of(plan, "views-hard")
@@ -223,7 +220,7 @@ def test_labelled_rows_are_drawn_as_for_the_baseline():
     assert torch.equal(truth.y, torch.from_numpy(setting.source.y)[truth.index])
 
 
-def test_a_threshold_leaves_rows_out(tmp_path):
+def test_a_threshold_leaves_rows_out():
     plan = prepared()
     setting = plan.settings[0]
     nets = networks(plan, setting)
@@ -233,8 +230,43 @@ def test_a_threshold_leaves_rows_out(tmp_path):
     assert few.total == 1100
     assert 500 < len(few.rows) < 600
     assert set(few.rows) == set(everything.rows[(everything.p.amax(1) >= middle).numpy()])
-    with pytest.raises(DataError, match=r"^threshold 1 keeps none of 1100 rows, whose largest confidence is 0\.\d+"):
-        run(Config(**SMALL | {"arms": "views-hard", "threshold": 1.0, "seeds": 1}), tmp_path / "run")
+
+
+def test_where_a_threshold_keeps_nothing_labelled_rows_alone_are_studied(tmp_path):
+    """A batch is then the one of the baseline, and so is what is learned from it; the run says so."""
+    config = Config(**SMALL | {"arms": "supervised,views-hard,views-soft", "threshold": 1.0})
+    result = run(config, tmp_path / "run")
+    accuracies = [result["arms"][arm]["accuracy"]["values"] for arm in result["order"]]
+    assert accuracies[1] == accuracies[2] == accuracies[0]
+    prints = [result["stages"][arm]["fingerprints"] for arm in result["order"]]
+    assert [seed["network"] for seed in prints[1]] == [seed["network"] for seed in prints[0]]
+    assert result["arms"]["views-hard"]["kept_share"]["values"] == [0.0, 0.0]
+    assert "label_accuracy" not in result["arms"]["views-hard"]
+    surest = max(result["arms"]["views-hard"]["surest"]["values"])
+    assert result["warnings"][0] == (
+        f"views-hard: with seeds 0, 1 no label is as sure as --threshold 1 (the surest: {surest:.4f}); there the "
+        "student learned from the labelled rows alone, as supervised does."
+    )
+    assert not any("of its labels are right" in line for line in result["conclusion"]["lines"])
+    assert (tmp_path / "run" / "views.safetensors").is_file()
+    from tutelage.report import write
+
+    assert "no label is as sure as" in write(tmp_path / "run").read_text()
+
+
+def test_quality_is_told_of_the_seeds_that_have_labels():
+    ends = [
+        {"seed": 4, "kept_share": 0.5, "label_accuracy": 0.9},
+        {"seed": 5, "kept_share": 0.0, "surest": 0.4},
+        {"seed": 6, "kept_share": 0.25, "label_accuracy": 0.8},
+    ]
+    assert quality("a", ends, 1100) == ["a: 85.00 % of its labels are right in 2 of 3 seeds, with 25 % of 1,100 rows."]
+    assert quality("a", ends[:1], 1100) == ["a: 90.00 % of its labels are right, with 50 % of 1,100 rows."]
+    assert quality("a", ends[1:2], 1100) == silence("a", ends[:1], 0.5) == []
+    assert silence("a", ends, 0.5) == [
+        "a: with seed 5 no label is as sure as --threshold 0.5 (the surest: 0.4000); there the student learned from "
+        "the labelled rows alone, as supervised does."
+    ]
 
 
 # Options.
@@ -261,6 +293,20 @@ def test_colour_images(tmp_path):
     assert result["order"] == ["views-hard", "supervised"]
 
 
+def test_the_bank_is_for_the_data_and_no_augmentation_is_none(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "some.npz", x=rng.integers(0, 256, (60, 3, 32, 32), dtype=np.uint8), y=np.arange(60) % 3)
+    options = {"data": str(tmp_path / "some.npz"), "classes": 3, "labels": 10, "batch_size": 8, "student": "cnn"}
+    colour = RECIPE.prepare(Config(**options, steps=2, device="cpu", schedule="digits"), fresh=True)
+    assert colour.options.views == "pictures"
+    assert prepared(schedule="published", student="cnn", labels=100, steps=2).options.views == "digits"
+    assert prepared().settings[0].moving.transforms == (RandomWarp(),)
+    assert prepared(augment="none").settings[0].moving.transforms == ()
+    assert prepared(augment="none", warp=True).settings[0].moving.transforms == (RandomWarp(),)
+    plain = RECIPE.prepare(Config(**options, steps=2, device="cpu", augment="none"), fresh=True)
+    assert plain.settings[0].moving.transforms == ()
+
+
 def test_rows_that_are_no_images(tmp_path):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "some.npz", x=rng.normal(size=(80, 5)).astype(np.float32), y=rng.integers(0, 2, 80))
@@ -281,7 +327,7 @@ def test_rows_that_are_no_images(tmp_path):
         ({"labels": 0}, r"^--labels is 0"),
         ({"labelled_share": 0.001}, r"^a labelled share of 0.001 leaves no labelled row in a batch of 64"),
         ({"labelled_share": 1.0}, r"^a labelled share of 1 leaves no pseudo-labelled row in a batch of 64"),
-        ({"labelled_share": -1.0}, r"^labelled share is -1.0; it must be in 0..1"),
+        ({"labelled_share": -1.0}, r"^--labelled-share is -1.0; it must be in 0..1"),
         ({"views": "spin"}, r'^unknown view "spin"'),
         ({"views": "identity,scale2"}, r"^the network cannot take the view Rescale\(factor=2.0\)"),
         ({"threshold": 1.5}, r"^--threshold is 1.5; it must be in 0..1"),
@@ -292,12 +338,33 @@ def test_rows_that_are_no_images(tmp_path):
         ({"arms": "views-hard", "target": "hard"}, r"^give one of --arms and --target"),
         ({"student": "mlp-"}, r'^unknown student "mlp-"'),
         ({"batch_size": 0}, r"^--batch-size is 0"),
+        ({"labelled_share": float("nan")}, r"^--labelled-share is nan; it must be in 0..1"),
+        ({"labels": 1201, "arms": "supervised"}, r"^--labels is 1201 of 1200 training rows; use fewer"),
+        ({"batch_size": 1}, r"^a labelled share of 0.5 leaves no labelled row in a batch of 1; bring"),
+        ({"arms": "one-view-hard", "views": "one"}, r"^--views is for views-hard, views-soft; nothing in this run"),
+        ({"arms": "views-soft", "ensemble": 3}, r"^--ensemble is for ensemble-hard, ensemble-soft; nothing"),
+        ({"arms": "supervised,true-labels", "threshold": 0.5}, r"^--threshold is for one-view-hard, .*ensemble-soft;"),
+        ({"arms": "supervised", "labeller_steps": 9}, r"^--labeller-steps is for one-view-hard, .*, ensemble-soft;"),
+        ({"arms": "supervised", "labelled_share": 0.4}, r"^--labelled-share is for one-view-hard, .*true-labels;"),
+        ({"arms": "supervised", "label_smoothing": 0.2}, r"^--label-smoothing is for label-smoothing; nothing"),
+        ({"momentum": 0.8}, r"^--momentum is for runs with --rule sgd and --rates steps, cosine or constant; nothing"),
+        ({"pad": 2}, r"^--pad is for runs with --augment crop-flip; nothing"),
+        ({"label": "x"}, r"^--label is for Parquet, csv, TFRecord or Hub data, which digits is not"),
     ],
 )  # fmt: skip
 def test_options_that_cannot_work(tmp_path, options, message):
     with pytest.raises((ConfigError, DataError, TutelageError), match=message):
         run(Config(**SMALL | options), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_options_that_an_arm_uses_and_labels_without_other_rows():
+    used = {"views": "one", "threshold": 0.5, "labeller_steps": 5, "labelled_share": 0.4}
+    assert prepared(arms="views-hard", **used).options.views == "one"
+    assert prepared(arms="ensemble-soft", ensemble=3).options.ensemble == 3
+    assert prepared(arms="label-smoothing", label_smoothing=0.2).options.label_smoothing == 0.2
+    assert prepared(arms="true-labels", labelled_share=0.4).options.labelled_share == 0.4
+    assert prepared(arms="supervised", batch_size=1, labels=1200).options.labels == 1200
 
 
 def test_the_command_line(tmp_path, capsys):
@@ -314,75 +381,25 @@ def test_the_command_line(tmp_path, capsys):
 # Stop and go on.
 
 
-class Stop(TutelageError):
-    """As if the run were killed."""
-
-
-class Stopping:
-    """Stops when a stage has taken so many steps."""
-
-    def __init__(self, stage, steps):
-        self.stage, self.steps, self.here, self.taken = stage, steps, False, 0
-
-    def start(self, name, steps, done):
-        self.here, self.taken = name == self.stage, 0
-
-    def advance(self, accuracy):
-        self.taken += 1
-        if self.here and self.taken == self.steps:
-            raise Stop
-
-
-def without_times(out):
-    result = json.loads((out / "result.json").read_text())
-    return {k: v for k, v in result.items() if k not in ("seconds", "environment", "config")}
-
-
 def test_a_stopped_run_goes_on(finished, tmp_path):
     _, whole = finished
     out = tmp_path / "run"
-    with pytest.raises(Stop):
-        run(Config(**SMALL, checkpoint_seconds=0.0), out, Stopping("views-soft", 3))
+    with pytest.raises(KeyboardInterrupt):
+        run(Config(**SMALL, ensemble=2, checkpoint_seconds=0.0), out, Stops("views-soft", 3))
     data_distillation.resume(RunFolder.open(out))
-    assert without_times(out) == without_times(whole)
-    assert (out / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert_same(out, whole)
+
+
+KILLED = ["--steps", "40", "--seeds", "2", "--evaluations", "10", "--student", "mlp-gelu-12-dropout-0.2"]
+KILLED += ["--arms", "supervised,views-hard,true-labels", "--device", "cpu", "--threads", "1"]
+KILLED += ["--checkpoint-seconds", "0.02"]
 
 
 @pytest.mark.slow
 def test_kill_and_resume(tmp_path):
-    command = [sys.executable, "-m", "tutelage"]
-    options = [
-        "--steps",
-        "40",
-        "--seeds",
-        "2",
-        "--threads",
-        "1",
-        "--device",
-        "cpu",
-        "--checkpoint-seconds",
-        "0.02",
-        "--evaluations",
-        "10",
-    ]
-    options += ["--student", "mlp-gelu-12-dropout-0.2", "--arms", "supervised,views-hard,true-labels"]
-    whole = tmp_path / "whole"
-    subprocess.run(
-        [*command, "run", "data-distillation", *options, "--out", str(whole)], check=True, capture_output=True
-    )
-    for lines in (6, 30, 46):  # in the baseline, the labeller and the student of its labels
-        out = tmp_path / str(lines)
-        process = subprocess.Popen(
-            [*command, "run", "data-distillation", *options, "--out", str(out)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        seen = out / "metrics.jsonl"
-        while process.poll() is None and not (seen.is_file() and seen.read_bytes().count(b"\n") >= lines):
-            time.sleep(0.01)
-        assert process.poll() is None, "it ended before it could be killed"
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        subprocess.run([*command, "resume", str(out)], check=True, capture_output=True)
-        assert without_times(out) == without_times(whole)
-        assert seen.read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    finish("run", "data-distillation", *KILLED, "--out", tmp_path / "whole")
+    for count in (6, 30, 46):  # in the baseline, the labeller and the student of its labels
+        out = tmp_path / str(count)
+        kill_after(count, out, "run", "data-distillation", *KILLED)
+        finish("resume", out)
+        assert_same(out, tmp_path / "whole")

@@ -17,7 +17,8 @@ from tutelage.recipes.outcome import read_outcome
 from tutelage.runs import RunFolder
 from tutelage.training import Step
 
-from .deep_runs import DEFAULT, SMALL, finished_run, read, run_of_every_arm
+from .deep_runs import DEFAULT, SMALL, finished_run, run_of_every_arm
+from .interrupted import read
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from tutelage.teacher_files import load_teacher
 from tutelage.teachers import KeepMask
 from tutelage.training import train
 
-from .deep_runs import SMALL, Stops, planned
-from .test_levels import without_times
+from .deep_runs import SMALL, planned
+from .interrupted import Stops, without_times
 
 SCHOOLING = SMALL | {
     "epochs": 3,

@@ -7,7 +7,8 @@ import pytest
 from tutelage.cli import main
 from tutelage.recipes.deep_interactions import Config, run
 
-from .deep_runs import COMMAND, SMALL, read
+from .deep_runs import COMMAND, SMALL
+from .interrupted import read
 from .test_curricula import line_of
 
 

@@ -5,7 +5,8 @@ import pytest
 from tutelage.recipes.deep_interactions import Config, run
 from tutelage.recipes.learned import Maker
 
-from .deep_runs import COMMAND, SMALL, planned, read
+from .deep_runs import COMMAND, SMALL, planned
+from .interrupted import read
 from .test_curricula import line_of
 
 LEARNING = SMALL | {"epochs": 1, "student": "mlp-16-16", "teachers": "meta-weight-net,deep"}

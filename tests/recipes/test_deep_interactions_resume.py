@@ -2,8 +2,6 @@
 
 import json
 import random
-import subprocess
-import sys
 
 import pytest
 
@@ -12,9 +10,8 @@ from tutelage.recipes import deep_interactions
 from tutelage.recipes.deep_interactions import Config, run
 from tutelage.runs import RunFolder
 
-from .deep_runs import SMALL, Stops, finished_run, read
-from .test_levels import lines, without_times
-from .test_resume import kill_at
+from .deep_runs import SMALL, finished_run
+from .interrupted import Stops, finish, kill_at, lines, read, without_times
 
 
 @pytest.fixture(scope="module")
@@ -68,16 +65,16 @@ def test_stopped_inside_a_window_and_resumed(where, window, episodes, tmp_path):
 def test_killed_hard_and_resumed(tmp_path):
     options = ["--seeds", "2", "--epochs", "8", "--threads", "1", "--checkpoint-seconds", "0.05", "--student", "mlp-32"]
     options += ["--teachers", "uniform,deep,bilinear-frozen", "--window", "back"]
-    start = [sys.executable, "-m", "tutelage", "run", "deep-interactions", *options, "--out"]
+    new = ["run", "deep-interactions", *options, "--out"]
     whole, out = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([*start, str(whole)], check=True, capture_output=True)
+    finish(*new, whole)
     count = 0
     for attempt, at in enumerate((20, 50, 90)):
         at += random.randrange(10)
-        call = [*start, str(out)] if attempt == 0 else [sys.executable, "-m", "tutelage", "resume", str(out)]
-        count += kill_at(call, lambda n=at: lines(out) >= n)
+        start = ["resume"] if attempt else new
+        count += kill_at(lambda n=at: lines(out) >= n, *start, out)
     assert count == 3
-    subprocess.run([sys.executable, "-m", "tutelage", "resume", str(out)], check=True, capture_output=True)
+    finish("resume", out)
     for file in (p.relative_to(whole) for p in whole.rglob("*") if p.is_file()):
         if file.name == "result.json":
             assert without_times(read(out / file.parent)) == without_times(read(whole / file.parent))

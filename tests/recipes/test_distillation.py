@@ -55,7 +55,7 @@ def test_the_result(finished):
     assert list(result["arms"]) == [name for name in KNOWN if name != "attention"] == result["order"]
     assert result["data"] == {
         "name": "digits", "classes": [str(i) for i in range(10)], "shape": [1, 8, 8], "train_rows": 1200,
-        "validation_rows": 0, "test_rows": 597,
+        "validation_rows": 0, "test_rows": 597, "own_test": False,
     }  # fmt: skip
     assert result["distillation"]["student_rows"] == 100
     assert result["stages"]["ensemble"]["needs"] == ["teacher", "teacher-2", "teacher-3"]

@@ -8,7 +8,7 @@ from torch import nn
 from tutelage.cli import main
 from tutelage.recipes.distillation import Config, run
 
-from .distillation_runs import REVERSED, SMALL, images, saved_teacher
+from .distillation_runs import FROM_FILE, REVERSED, images, saved_teacher
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,22 @@ BAD = [
      "returned (2, 7) for 2 examples, but needs (2, 10), one logit per class. Teacher and student both answer with the "
      "10 classes of digits."),
     (["--teacher-weights", "there-is-none.safetensors"], "there-is-none.safetensors does not exist"),
-    (["--ce-weight", "0", "--kd-weight", "0"], "--ce-weight and --kd-weight are both 0"),
+    (["--ce-weight", "0", "--kd-weight", "0"],
+     "--ce-weight and --kd-weight are both 0, which leaves kd nothing to learn from."),
+    (["--kd-weight", "0", "--arms", "ensemble"], "--kd-weight 0 makes ensemble the same as scratch; leave it out."),
+    (["--lskd-ce-weight", "0", "--lskd-weight", "0", "--arms", "lskd"], "which leaves lskd nothing to learn from."),
+    (["--dist-beta", "0", "--dist-gamma", "0", "--arms", "dist"],
+     "--dist-beta and --dist-gamma 0 makes dist the same as scratch"),
+    (["--hard-threshold", "1", "--arms", "hard-labels"], "--hard-threshold 1 leaves hard-labels nothing to learn"),
+    (["--smoothing", "0", "--arms", "label-smoothing"], "--smoothing 0 makes label-smoothing the same as scratch"),
+    (["--attention-weight", "0", "--arms", "attention", "--hint-layers", "2:2"],
+     "--attention-weight 0 makes attention the same as scratch"),
+    *[(["--arms", arm, *more, "--data", "TABLE", "--label", "y", "--classes", "2"], line) for arm, more, line in [
+        ("dkd", [], "with two classes there are no others to weigh beside the label's; leave dkd out, or use kd."),
+        ("lskd", [], "with two classes standardised logits are always 1 and -1"),
+        ("logits", ["--logits-normalise", "zscore"], "with two classes standardised logits are always 1 and -1"),
+        ("dist", ["--dist-gamma", "0"], "with two classes correlations within a row are always 1 or -1"),
+    ]],
     (["--steps", "5", "--epochs", "2"], "give one of --steps and --epochs"),
     (["--steps", "0"], "--steps is 0; it must be in 1..100000000."),
     (["--train-rows", "1201"], "--train-rows 1201 is larger than the 1200 training rows"),
@@ -47,7 +62,8 @@ BAD = [
     (["--augment", "crop-flip", "--data", "TABLE", "--label", "y", "--classes", "2"], "crop-flip needs images"),
     (["--rule", "lion"], 'unknown rule "lion". Known: adam, adamw, sgd.'),
     (["--smoothing", "1.5", "--arms", "label-smoothing"], "--smoothing is 1.5; it must be in 0..1."),
-    (["--smoothing", "0.2", "--arms", "kd"], "--smoothing is for label-smoothing, of which none is in this run"),
+    (["--smoothing", "0.2", "--arms", "kd"],
+     "--smoothing is for label-smoothing; nothing in this run looks at it, so leave it out."),
     (["--teacher", "mlp-9", "--arms", "scratch"], "--teacher is for hard-labels, kd"),
     (["--arms", "hints"], '--hint-layers is ""; hints and attention need pairs of layers teacher:student'),
     (["--arms", "hints", "--hint-layers", "2"], '--hint-layers is "2"'),
@@ -58,11 +74,26 @@ BAD = [
     (["--arms", "noisy", "--noise-stage", "dropout", "--teacher", "mlp-9"], "the networks have no dropout layer"),
     (["--peers", "1", "--arms", "mutual"], "--peers is 1; it must be in 2..100."),
     (["--class-map", "0,1,2"], "--class-map is 0,1,2; it needs each of the 10 classes 0..9 once."),
-    (["--cache-mode", "force"], "--cache-mode is of the cache; give --cache, too."),
+    (["--cache-mode", "force"], "--cache-mode is for runs with --cache; nothing"),
     (["--cache", "--cache-path", "x"], "--cache-path is for one teacher, but each seed has its own"),
-    (["--class-map", REVERSED], "--class-map is for weights of another order of classes"),
+    (["--class-map", REVERSED], "hints, attention with --teacher-weights; nothing in this run looks at it"),
+    (["--label", "y"], "--label is for Parquet, csv, TFRecord or Hub data, which digits is not; leave it out."),
+    (["--image", "x", "--data", "TABLE", "--label", "y", "--classes", "2"], "--image is for Parquet, TFRecord or Hub"),
+    (["--test", "0.3", "--data", "SPLIT", "--label", "y", "--classes", "2"],
+     "--test is for data without test rows of its own, but table-train.csv has 20; leave it out."),
+    (["--pad", "2"], "--pad is for runs with --augment crop-flip; nothing in this run looks at it"),
+    (["--momentum", "0.5"], "--momentum is for runs with --rule sgd and --rates steps, cosine or constant, or hard-"),
     (["--cache", "--cache-mode", "force", "--cache-views", "0", "--data", "IMAGES", "--classes", "2"],
      "crops and flips are drawn anew in each pass, so that answers cannot be kept: give --cache-views 8"),
+    (["--cache", "--arms", "kd,hints,noisy,born-again", "--hint-layers", "2:2", "--noise-stage", "inputs",
+      "--cache-mode", "force"],
+     "--cache-mode force, but no file can answer for hints (it learns from layers inside the teacher); noisy (the "
+     "teacher's inputs are disturbed anew in each step); born-again (its teachers are the generations before it, each "
+     "of which teaches one student); leave them out of --arms, or use --cache-mode auto."),
+    (["--cache", "--arms", "ensemble", "--seeds", "1", "--cache-path", "x", "--cache-mode", "force"],
+     "no file can answer for ensemble (--cache-path is the file of one teacher); leave it out of --arms"),
+    (["--cache", "--arms", "hints", "--hint-layers", "2:2"], "--cache is for hard-labels, kd"),
+    (["--cache", "--arms", "kd", "--cache-views", "2"], "--cache-views is for runs with --cache and --cache-mode auto"),
     (["--cache", "--arms", "kd", "--cache-top-k", "11"], "--cache-top-k is 11, but digits has 10 classes"),
     (["--cache", "--arms", "hard-labels", "--hard-threshold", "0.5", "--cache-top-k", "3"],
      "--hard-threshold needs the teacher's probabilities, all its logits; leave --cache-top-k out."),
@@ -83,7 +114,11 @@ def test_bad_input_is_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys,
     monkeypatch.syspath_prepend(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     if "TABLE" in arguments:
         (tmp_path / "table.csv").write_text("a,b,y\n" + "1.0,2.0,0\n2.0,1.0,1\n" * 200)
-    given = [{"IMAGES": images(tmp_path) if a == "IMAGES" else "", "TABLE": "table.csv"}.get(a, a) for a in arguments]
+    if "SPLIT" in arguments:
+        for role in ("train", "test"):
+            (tmp_path / f"table-{role}.csv").write_text("a,b,y\n" + "1.0,2.0,0\n2.0,1.0,1\n" * 10)
+    files = {"TABLE": "table.csv", "SPLIT": "table-train.csv"}
+    given = [images(tmp_path) if a == "IMAGES" else files.get(a, a) for a in arguments]
     assert main(["run", "distillation", "--out", "run", "--device", "cpu", "--threads", "1", *given]) == 2
     told = capsys.readouterr()
     assert line in told.err.replace("\n", "")
@@ -94,6 +129,6 @@ def test_bad_input_is_one_line_and_writes_nothing(tmp_path, monkeypatch, capsys,
 def test_weights_that_do_not_fit(tmp_path, weights):
     _, path = weights
     with pytest.raises(Exception, match=r"does not fit.*1\.weight") as caught:
-        run(Config(**SMALL | {"teacher": "mlp-gelu-25"}, teacher_weights=path), tmp_path / "run")
+        run(Config(**FROM_FILE | {"teacher": "mlp-gelu-25"}, teacher_weights=path), tmp_path / "run")
     assert type(caught.value).__name__ == "DataError"
     assert not (tmp_path / "run").exists()

@@ -9,6 +9,7 @@ from tutelage.recipes.distillation import Config, run
 
 from .distillation_runs import SMALL, images, plan, saved_teacher
 
+HINTS = {"hint_layers": "2:2", "seeds": 1, "steps": 2}
 CACHED = SMALL | {"arms": "scratch,kd,logits", "cache": True, "steps": 40}
 
 
@@ -44,7 +45,7 @@ def test_two_passes_that_do_not_come_out_even_are_two(tmp_path):
 
 def test_a_changed_teacher_has_another_cache_and_a_named_file_is_refused(tmp_path, weights):
     net, path = weights
-    options = CACHED | {"teacher": "mlp-gelu-24", "teacher_weights": path, "seeds": 1}
+    options = CACHED | {"teacher": "mlp-gelu-24", "teacher_batch": None, "teacher_weights": path, "seeds": 1}
     named = options | {"cache_path": str(tmp_path / "kept.logits")}
     run(Config(**named), tmp_path / "one")
     assert run(Config(**named), tmp_path / "two")["distillation"]["caches"]["seed 0, teacher"]["reused"]
@@ -87,7 +88,38 @@ def test_a_cache_changes_no_training_row_unless_views_are_asked_for(tmp_path):
     assert plan(**CACHED | data | {"replacement": True}).settings[0].views is None
 
 
+def test_arms_that_no_file_can_answer_are_live_and_say_why(tmp_path):
+    arms = "kd,hints,noisy,born-again-ensemble"
+    more = {"hint_layers": "2:2", "noise_stage": "dropout", "generations": 1, "seeds": 1, "steps": 20}
+    result = run(Config(**CACHED | {"arms": arms} | more), tmp_path / "run")
+    reasons = {
+        "hints": "it learns from layers inside the teacher",
+        "noisy": "the teacher's hidden units are disturbed anew in each step",
+        "born-again-ensemble": "its teachers are the generations before it, each of which teaches one student",
+    }
+    assert result["distillation"]["live"] == reasons
+    told = [f"{arm} is answered live, because {reason}." for arm, reason in reasons.items()]
+    assert result["conclusion"]["lines"][-3:] == told
+    assert result["conclusion"]["lines"][-4].startswith("the teachers' answers: 1 from files;")
+    off = run(Config(**CACHED | {"arms": "kd,hints", "cache": False} | HINTS), tmp_path / "off")
+    assert off["distillation"]["live"] == {}
+
+
+def test_several_teachers_are_live_with_a_file_of_one(tmp_path):
+    options = CACHED | {"arms": "kd,ensemble", "seeds": 1, "cache_path": str(tmp_path / "kept.logits")}
+    result = run(Config(**options), tmp_path / "run")
+    assert list(result["distillation"]["caches"]) == ["seed 0, teacher"]
+    assert result["distillation"]["live"] == {"ensemble": "--cache-path is the file of one teacher"}
+
+
 def test_the_largest_logits_only(tmp_path):
     options = CACHED | {"arms": "kd,kd-t1,hard-labels", "cache_top_k": 3, "temperature": 3.0, "seeds": 1}
     result = run(Config(**options), tmp_path / "run")
     assert result["distillation"]["caches"]["seed 0, teacher"]["source"] == "cache"
+    assert result["warnings"][0] == (
+        "kd: the largest 3 of 10 logits are kept, and the others count as one class; that gives nearly the gradient of "
+        "all of them up to temperature 2, less so at 3."
+    )
+    for name, more in (("cold", {"temperature": 2.0}), ("all", {"cache_top_k": 10}), ("other", {"arms": "kd-t1"})):
+        given = options | {"steps": 4} | more | ({} if name != "other" else {"temperature": 4.0})
+        assert not any("are kept" in line for line in run(Config(**given), tmp_path / name)["warnings"])

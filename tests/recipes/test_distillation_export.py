@@ -13,11 +13,12 @@ from tutelage.nets import build, load_weights
 from tutelage.nets.weights import save_weights
 from tutelage.recipes import distillation
 from tutelage.recipes.distillation import Config, run
+from tutelage.recipes.distillation.used import ASKED
 from tutelage.recipes.distilling.files import Left
 from tutelage.recipes.distilling.prints import fingerprint
 from tutelage.runs import RunFolder
 
-from .distillation_runs import REVERSED, SMALL, plan, saved_teacher
+from .distillation_runs import FROM_FILE, REVERSED, SMALL, plan, saved_teacher
 
 
 @pytest.fixture(autouse=True)
@@ -35,31 +36,66 @@ def weights(tmp_path):
 
 def test_a_teacher_from_a_file(tmp_path, weights):
     net, path = weights
-    options = SMALL | {"teacher": "mlp-gelu-24", "arms": "scratch,kd"}
+    options = FROM_FILE | {"arms": "scratch,kd"}
     result = run(Config(**options, teacher_weights=path), tmp_path / "run")
     assert result["stages"]["teacher"]["steps"] == 0
     assert [p["network"] for p in result["stages"]["teacher"]["fingerprints"]] == [fingerprint([net])] * 2
     assert result["stages"]["kd"]["fingerprints"][1]["teachers"] == {"teacher": fingerprint([net])}
 
 
-def test_a_class_map_is_of_all_that_the_teacher_from_a_file_answers(tmp_path, weights):
-    """The last layer turned round with the map, or neither: the same run."""
-    net, path = weights
-    options = SMALL | {"teacher": "mlp-gelu-24", "arms": "kd,hints,ensemble", "seeds": 1, "steps": 4}
-    options |= {"hint_layers": "2:2", "hint_loss": "kd", "teachers_in_ensemble": 2, "teacher_steps": 30}
-    plain = run(Config(**options, teacher_weights=path), tmp_path / "plain")
-    turned = str(tmp_path / "turned.safetensors")
-    with torch.no_grad():
-        for tensor in (net[-1].weight, net[-1].bias):
-            tensor.copy_(tensor.flip(0))
-    save_weights(net, turned, {})
-    mapped = run(Config(**options, teacher_weights=turned, class_map=REVERSED), tmp_path / "mapped")
-    assert mapped["arms"] == plain["arms"]
+def last_layer_turned_round(tmp_path, name, **options):
+    """Results by a teacher, by the same with its classes in reverse order and the map, and by that without the map."""
+    net, results = build(name, (1, 8, 8), 10, seed=5), []
+    options = SMALL | {"teacher": name, "teacher_batch": None, "seeds": 1, "steps": 4} | options
+    for which, class_map in (("plain", None), ("mapped", REVERSED), ("scrambled", None)):
+        if which == "mapped":
+            with torch.no_grad():
+                for tensor in list(net.parameters())[-2:]:
+                    tensor.copy_(tensor.flip(0))
+        path = str(tmp_path / f"{which}.safetensors")
+        save_weights(net, path, {})
+        results.append(run(Config(**options, teacher_weights=path, class_map=class_map), tmp_path / which))
+    return results
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mlp-gelu-24", {"arms": ",".join((*ASKED, "hints")), "hint_layers": "2:2", "hint_loss": "kd",
+                         "teachers_in_ensemble": 2, "teacher_steps": 30}),
+        ("mlp-gelu-24", {"arms": "logits,kd,noisy", "logits_normalise": "teacher_std", "noise_stage": "inputs",
+                         "cache": True, "cache_dtype": "float32"}),
+        ("mlp-gelu-24-dropout-0.3", {"arms": "noisy", "noise_stage": "dropout"}),
+        ("cnn", {"arms": "attention", "student": "cnn", "hint_layers": "2:0", "hint_loss": "kd"}),
+    ],
+)  # fmt: skip
+def test_a_class_map_is_of_all_that_the_teacher_from_a_file_answers(tmp_path, name, options):
+    plain, mapped, scrambled = last_layer_turned_round(tmp_path, name, **options)
+    assert list(plain["arms"]) == options["arms"].split(",")
+    for arm, metrics in plain["arms"].items():
+        assert mapped["arms"][arm] == metrics
+        assert scrambled["arms"][arm] != metrics
     assert mapped["stages"]["teacher"]["accuracy"] == plain["stages"]["teacher"]["accuracy"]
-    scrambled = run(Config(**options, teacher_weights=turned), tmp_path / "scrambled")
-    assert scrambled["arms"]["ensemble"] != plain["arms"]["ensemble"]
-    assert scrambled["arms"]["hints"] != plain["arms"]["hints"]
     assert scrambled["stages"]["teacher"]["accuracy"] != plain["stages"]["teacher"]["accuracy"]
+
+
+def test_a_teacher_from_a_file_may_know_the_test_rows(tmp_path, weights):
+    options = FROM_FILE | {"arms": "kd", "seeds": 1, "steps": 2, "teacher_weights": weights[1]}
+    result = run(Config(**options), tmp_path / "run")
+    assert result["warnings"][0] == (
+        "the teacher's weights are from a file, and digits has no test rows of its own: it may have learned from rows "
+        "that are tested on, and its accuracy and that of its students may be too high."
+    )
+    for role, rows in (("train", 90), ("test", 30)):
+        lines = [",".join(["1.5"] * 64 + [str(row % 10)]) for row in range(rows)]
+        names = [f"x{i}" for i in range(64)]
+        (tmp_path / f"table-{role}.csv").write_text("\n".join([",".join([*names, "label"]), *lines]))
+    data = {"data": str(tmp_path / "table-train.csv"), "classes": 10, "init": "default"}
+    apart = run(Config(**options | data), tmp_path / "apart")
+    assert apart["data"]["own_test"]
+    assert not any("tested on" in line for line in apart["warnings"])
+    trained = run(Config(**SMALL | {"arms": "kd", "seeds": 1, "steps": 2}), tmp_path / "trained")
+    assert not any("tested on" in line for line in trained["warnings"])
 
 
 # Exports.
@@ -103,7 +139,7 @@ def test_an_export_that_fails_leaves_the_result_and_can_be_made_later(tmp_path, 
 
 
 def test_an_export_that_cannot_be_is_refused_before_training(tmp_path, weights, monkeypatch):
-    options = SMALL | {"teacher": "mlp-gelu-24", "arms": "kd", "seeds": 1}
+    options = FROM_FILE | {"arms": "kd", "seeds": 1}
 
     def refused(**more):
         with pytest.raises(ConfigError) as caught:

@@ -5,13 +5,15 @@ import pytest
 import torch
 from torch import nn
 
+from tutelage.errors import ConfigError
 from tutelage.recipes.distillation import ABOUT, RECIPE, Config, run
-from tutelage.recipes.distillation.options import KNOWN, ONLY
+from tutelage.recipes.distillation.options import KNOWN
+from tutelage.recipes.distillation.used import ASKED, USED
 from tutelage.recipes.distilling.files import Left
 from tutelage.recipes.distilling.prints import fingerprint
 from tutelage.runs import RunFolder
 
-from .distillation_runs import SMALL, plan, saved_teacher
+from .distillation_runs import FROM_FILE, SMALL, plan, saved_teacher
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +70,7 @@ def test_options_reach_the_teacher(weights):
     ensemble = trained(arms="ensemble", teachers_in_ensemble=4, ensemble_average="logits").source
     assert (len(ensemble.nets), ensemble.average) == (4, "logits")
     assert len({fingerprint([net]) for net in ensemble.nets}) == 4
-    from_file = {"teacher": "mlp-gelu-24", "teacher_weights": weights[1], "class_map": "1,0,2,3,4,5,6,7,8,9"}
+    from_file = FROM_FILE | {"teacher_weights": weights[1], "class_map": "1,0,2,3,4,5,6,7,8,9"}
     for arm in ({"arms": "kd"}, {"arms": "hints", "hint_layers": "2:2", "hint_loss": "kd"}):
         mapped = trained(**arm, **from_file, teacher_precision="bfloat16").source
         assert (mapped.class_map, mapped.precision) == ((1, 0, 2, 3, 4, 5, 6, 7, 8, 9), torch.bfloat16)
@@ -99,9 +101,73 @@ def test_layers_inside(tmp_path, arm):
     assert ("hint_loss" in result["arms"][arm]) == (arm == "hints")
 
 
-def test_the_options_that_only_some_arms_look_at_are_options():
-    assert set(ONLY) <= set(Config.__dataclass_fields__)
-    assert {arm for users in ONLY.values() for arm in users} <= set(KNOWN) == set(ABOUT)
+def test_the_table_of_options_is_of_options_and_arms():
+    assert set(USED) <= set(Config.__dataclass_fields__)
+    cases = [case for cases in USED.values() for case in (cases if isinstance(cases, tuple) else (cases,))]
+    assert {arm for case in cases for arm in case.arms} <= set(KNOWN) == set(ABOUT)
+    assert {name for case in cases for name in case.values} <= set(Config.__dataclass_fields__)
+    assert set(ASKED) < set(KNOWN)
+
+
+HINTS = {"hint_layers": "2:2"}
+
+
+@pytest.mark.parametrize(
+    ("idle", "counts", "line"),
+    [
+        ({"arms": "kd-t1", "temperature": 3.0}, {"arms": "kd"},
+         "--temperature is for kd, ensemble, or noisy with --noise-loss kd, or hints, attention with --hint-loss kd;"),
+        ({"arms": "noisy", "temperature": 3.0}, {"noise_loss": "kd"}, "--temperature is for kd"),
+        ({"arms": "noisy", "ce_weight": 0.2}, {"noise_loss": "kd"}, "--ce-weight is for kd, kd-t1, ensemble"),
+        ({"arms": "noisy", "noise_loss": "kd", "logits_scale": "half_sum"}, {"noise_loss": "logits"},
+         "--logits-scale is for logits, or noisy with --noise-loss logits;"),
+        ({"arms": "noisy", "noise_stage": "dropout", "noise_sigma": 0.2}, {"noise_stage": "inputs"},
+         "--noise-sigma is for noisy with --noise-stage logits or inputs;"),
+        ({"arms": "noisy", "noise_stage": "dropout", "noise_mode": "additive"}, {"noise_stage": "logits"},
+         "--noise-mode is for noisy"),
+        ({"arms": "hints", "kd_weight": 0.5} | HINTS, {"hint_loss": "kd"}, "--kd-weight is for kd"),
+        ({"arms": "logits", "logits_center": True, "logits_normalise": "zscore"}, {"logits_normalise": "none"},
+         "--logits-center is for logits with --logits-normalise none or teacher_std"),
+        ({"arms": "scratch,mutual", "teacher_batch": None, "teacher": None, "teacher_precision": "bfloat16"},
+         {"arms": "dkpp"}, "--teacher-precision is for hard-labels"),
+        ({"momentum": 0.5, "rule": "sgd"}, {"rates": "cosine"}, "--momentum is for runs with --rule sgd and --rates"),
+        ({"momentum": 0.5, "rates": "steps"}, {"teacher_rule": "sgd"}, "--momentum is for runs with --rule sgd"),
+        ({"arms": "kd", "cache": True, "cache_mode": "off", "cache_dtype": "float32"}, {"cache_mode": "auto"},
+         "--cache-dtype is for runs with --cache and --cache-mode auto or force;"),
+        ({"arms": "noisy", "noise_stage": "inputs", "cache": True}, {"noise_stage": "logits"}, "--cache is for"),
+        ({"arms": "kd", "export_arm": "kd"}, {"export": "EXPORT"}, "--export-arm is for runs with --export;"),
+    ],
+)  # fmt: skip
+def test_an_option_that_nothing_looks_at_is_refused(tmp_path, idle, counts, line):
+    with pytest.raises(ConfigError) as caught:
+        plan(**idle)
+    assert str(caught.value).startswith(line)
+    assert str(caught.value).endswith("; nothing in this run looks at it, so leave it out.")
+    paths = {name: str(tmp_path / "e.safetensors") for name, value in counts.items() if value == "EXPORT"}
+    plan(**idle | counts | paths)
+    RECIPE.prepare(Config(**SMALL | idle), fresh=False)  # as a run folder keeps them
+
+
+@pytest.mark.parametrize(
+    "given", [{"teacher_lr": 0.1}, {"teacher_batch": 8}, {"teacher_steps": 3}, {"teacher_rule": "sgd"}]
+)
+def test_how_a_teacher_learns_is_idle_where_it_is_read(weights, given):
+    options = FROM_FILE | {"arms": "kd", "teacher_weights": weights[1]} | given
+    with pytest.raises(ConfigError, match=r"^--teacher-\w+ is for .*attention without --teacher-weights, or ensemble;"):
+        plan(**options)
+    plan(**options | {"arms": "ensemble"})  # the other teachers are trained
+
+
+def test_a_threshold_that_leaves_out_all_rows_is_told(tmp_path):
+    options = SMALL | {"arms": "hard-labels", "hard_threshold": 0.9999, "steps": 3}
+    result = run(Config(**options), tmp_path / "none")
+    assert result["warnings"][0] == (
+        "hard-labels: --hard-threshold 0.9999 leaves out all 100 rows with seed 0, 1, so that nothing was learned; "
+        "give less."
+    )
+    result = run(Config(**options | {"hard_threshold": 0.11}), tmp_path / "some")
+    assert all(0 < share <= 1 for share in result["arms"]["hard-labels"]["kept_share"]["values"])
+    assert not any("leaves out" in line for line in result["warnings"])
 
 
 def test_the_default_arms_with_one_seed(tmp_path):

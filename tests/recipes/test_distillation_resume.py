@@ -3,20 +3,19 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
+import torch
 
-from tutelage.errors import CheckpointError
+from tutelage.errors import CheckpointError, DataError
+from tutelage.nets.weights import save_weights
 from tutelage.recipes import distillation
+from tutelage.recipes.distillation import Config
 from tutelage.runs import RunFolder
 
-from .distillation_runs import finished_run
+from .distillation_runs import FROM_FILE, finished_run, saved_teacher
+from .interrupted import Stops, finish, kill_after, read, without_times
 
-COMMAND = [sys.executable, "-m", "tutelage"]
 KILLED = ["--seeds", "2", "--steps", "120", "--teacher-steps", "120", "--student", "mlp-gelu-8", "--evaluations", "30"]
 KILLED += ["--teacher", "mlp-gelu-24-dropout-0.3", "--arms", "scratch,kd,noisy,mutual,hints,born-again-ensemble"]
 KILLED += ["--generations", "1", "--hint-layers", "2:2", "--validation", "0.1", "--pick", "validation", "--cache"]
@@ -33,39 +32,24 @@ def finished(tmp_path_factory):
     return finished_run(tmp_path_factory.getbasetemp())
 
 
-def without_times(path):
-    result = json.loads((path / "result.json").read_text())
-    result.pop("seconds")
-    return json.dumps(result, sort_keys=True)
-
-
 @pytest.mark.slow
 def test_kill_and_resume(tmp_path):
     def place(name):
         return {**os.environ, "TUTELAGE_CACHE": str(tmp_path / f"cache of {name}")}
 
-    def written(path, name):
+    def written(name):
         """What a run wrote, with the cache folder of another one in place of its own."""
-        return without_times(path).replace(f"cache of {name}", "cache of whole")
+        return without_times(read(tmp_path / name)).replace(f"cache of {name}", "cache of whole")
 
     whole = tmp_path / "whole"
-    subprocess.run([*COMMAND, "run", "distillation", *KILLED, "--out", str(whole)], check=True, env=place("whole"))
-    for lines in (20, 110, 190, 300):  # in different stages
-        out = tmp_path / str(lines)
-        process = subprocess.Popen(
-            [*COMMAND, "run", "distillation", *KILLED, "--out", str(out)],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=place(lines),
-        )  # fmt: skip
-        seen = out / "metrics.jsonl"
-        while process.poll() is None and not (seen.is_file() and seen.read_bytes().count(b"\n") >= lines):
-            time.sleep(0.01)
-        assert process.poll() is None, "it ended before it could be killed"
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+    finish("run", "distillation", *KILLED, "--out", whole, env=place("whole"))
+    for name in ("20", "110", "190", "300"):  # in different stages
+        out = tmp_path / name
+        kill_after(int(name), out, "run", "distillation", *KILLED, env=place(name))
         assert (out / "checkpoint" / "state.safetensors").is_file()
-        subprocess.run([*COMMAND, "resume", str(out)], check=True, capture_output=True, env=place(lines))
-        assert written(out, lines) == written(whole, "whole")
-        assert seen.read_bytes() == (whole / "metrics.jsonl").read_bytes()
+        finish("resume", out, env=place(name))
+        assert written(name) == written("whole")
+        assert (out / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
 
 def test_resuming_a_finished_run_gives_its_result_again(finished):
@@ -92,3 +76,57 @@ def test_two_processes_do_not_write_one_run(finished):
     _, out = finished
     with RunFolder.open(out).locked(), pytest.raises(CheckpointError, match="is being written by another process"):
         distillation.resume(RunFolder.open(out))
+
+
+def test_a_missing_fingerprint_is_refused(tmp_path, finished):
+    """Arms of which is not known what they share are not compared."""
+    _, done = finished
+    for part, name in (("pairing", "batches"), ("pairing", "split"), ("teachers", "teacher")):
+        out = tmp_path / name
+        shutil.copytree(done, out)
+        facts = read(out, "arms/kd.json")
+        del facts["fingerprints"][1][part][name]
+        (out / "arms" / "kd.json").write_text(json.dumps(facts))
+        with pytest.raises(
+            CheckpointError, match=f"arms/kd.json is damaged: seed 1 has no fingerprint of its {name}; re"
+        ):
+            distillation.resume(RunFolder.open(out))
+
+
+def stopped(tmp_path, stage):
+    """A run with a teacher from a file, stopped in a stage, and the network of the file and where it is."""
+    net, path = saved_teacher(tmp_path)
+    out, options = tmp_path / stage, FROM_FILE | {"arms": "scratch,kd", "teacher_weights": path}
+    with pytest.raises(KeyboardInterrupt):
+        distillation.run(Config(**options, checkpoint_seconds=0.0), out, Stops(stage, 5))
+    return net, path, out
+
+
+def test_other_weights_than_at_the_start_are_refused(tmp_path):
+    net, path, out = stopped(tmp_path, "scratch")
+    with torch.no_grad():
+        net[1].weight[3, 4] += 1e-3
+    save_weights(net, path, {})
+    with pytest.raises(CheckpointError) as caught:
+        distillation.resume(RunFolder.open(out))
+    assert str(caught.value) == (
+        f"{out}: what teacher is read from has changed since the run started (tensor 1.weight); put the old file back, "
+        "or start a new run."
+    )
+    os.remove(path)
+    with pytest.raises(DataError, match=r"teacher\.safetensors does not exist"):
+        distillation.resume(RunFolder.open(out))
+    saved_teacher(tmp_path)
+    assert distillation.resume(RunFolder.open(out))["order"] == ["scratch", "kd"]
+
+
+def test_weights_that_were_read_are_not_needed_again(tmp_path):
+    _, path, out = stopped(tmp_path, "kd")
+    os.remove(path)
+    result = distillation.resume(RunFolder.open(out))
+    saved_teacher(tmp_path)
+    config = Config(**FROM_FILE | {"arms": "scratch,kd", "teacher_weights": path}, checkpoint_seconds=0.0)
+    distillation.run(config, tmp_path / "whole")
+    assert without_times(read(out)) == without_times(read(tmp_path / "whole"))
+    os.remove(path)
+    assert distillation.resume(RunFolder.open(out)) == result

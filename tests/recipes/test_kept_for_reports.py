@@ -1,15 +1,14 @@
 """What recipes in which networks teach networks keep for their pages, and that pages are made of what they wrote."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
-from tutelage.checkpoint import load_checkpoint
+from tutelage.checkpoint import load_checkpoint, without_prefix
 from tutelage.data import load
 from tutelage.data.view_names import BANKS, named_views, view_name
 from tutelage.data.views import Shift, Warp
 from tutelage.evaluation import summary
+from tutelage.nets import build
 from tutelage.recipes import data_distillation, distillation
 from tutelage.recipes.assistant.telling import lines
 from tutelage.recipes.distilling.summing import _lines
@@ -37,18 +36,48 @@ def viewed(tmp_path_factory):
     return data_distillation.run(config, out), out
 
 
+def answers(out, stage, name):
+    """Positions, labels and logits of the first seed's test rows, by the network that a stage left."""
+    source = load("digits").train
+    tested = torch.randperm(1797, generator=torch.Generator().manual_seed(1000))[:597]
+    tensors, _ = load_checkpoint(out / f"arms/{stage}.safetensors")
+    net = build(name, (1, 8, 8), 10, seed=9).eval()
+    net.load_state_dict(without_prefix("network.0.0", tensors))
+    with torch.no_grad():
+        return tested, torch.from_numpy(source.y)[tested], net(torch.from_numpy(source.x)[tested].float() / 16).double()
+
+
 def test_the_example_of_a_confused_pair_is_the_one_nearest_to_a_mistake(distilled):
+    """Of all test rows of the class, not only of those that are kept."""
     result, out = distilled
-    tensors, _ = load_checkpoint(out / "dark_knowledge.safetensors")
+    tensors, facts = load_checkpoint(out / "dark_knowledge.safetensors")
+    tested, y, z = answers(out, "teacher", NETS["teacher"])
+    p = torch.softmax(z, 1)
     pairs = result["distillation"]["dark_knowledge"]["confused"]
-    assert tensors["confused.label"].tolist() == [pair["class"] for pair in pairs]
-    for i, pair in enumerate(pairs):
-        p = tensors["confused.teacher"][i, pair["taken_for"]]
-        same = tensors["soft.label"] == pair["class"]
-        assert (tensors["soft.teacher"][same, pair["taken_for"]] <= p + 1e-6).all()
-    assert torch.equal(
-        tensors["confused.image"], torch.from_numpy(load("digits").train.x[tensors["confused.index"].numpy()])
-    )
+    means = {(a, b): float(p[y == a, b].mean()) for a in range(10) for b in range(10) if a != b}
+    most = sorted(means, key=means.get, reverse=True)[:10]
+    assert [(pair["class"], pair["taken_for"]) for pair in pairs] == most
+    assert [pair["probability"] for pair in pairs] == pytest.approx([means[pair] for pair in most], rel=1e-4)
+    rows = [max((y == a).nonzero().squeeze(1).tolist(), key=lambda row, b=b: p[row, b]) for a, b in most]
+    assert tensors["confused.index"].tolist() == tested[rows].tolist()
+    assert tensors["confused.label"].tolist() == [a for a, _ in most]
+    assert torch.equal(tensors["confused.image"], torch.from_numpy(load("digits").train.x[tested[rows].numpy()]))
+    soft = torch.softmax(z[rows] / facts["temperature"], 1).float()
+    torch.testing.assert_close(tensors["confused.teacher"], soft, rtol=1e-4, atol=1e-6)
+
+
+def test_soft_answers_are_right_ones_and_apart_those_of_two_minds(distilled):
+    result, out = distilled
+    tensors, facts = load_checkpoint(out / "dark_knowledge.safetensors")
+    tested, y, z_t = answers(out, "teacher", NETS["teacher"])
+    z_s = answers(out, "kd", NETS["student"])[2]
+    sure = torch.softmax(z_t / facts["temperature"], 1).amax(1)
+    right = [row for row in range(597) if z_t[row].argmax() == y[row]]
+    assert tensors["soft.index"].tolist() == tested[sorted(right, key=lambda row: sure[row])[:12]].tolist()
+    apart = [row for row in range(597) if z_t[row].argmax() != z_s[row].argmax()]
+    assert tensors["apart.index"].tolist() == tested[apart[:12]].tolist()
+    assert result["distillation"]["dark_knowledge"]["disagreements"] == len(apart)
+    assert torch.equal(tensors["apart.label"], y[apart[:12]])
 
 
 def test_networks_are_counted_and_files_measured(distilled):
@@ -149,10 +178,10 @@ def test_chains_are_judged_first():
     direct = {"arm": "direct", "path": [], "hops": [hop], "difference": None, "verdict": None}
     worth = {"mean_difference": -0.005, "ci95": 0.01}
     chain = {"arm": "via-16", "path": ["16"], "hops": [hop, hop], "difference": worth, "verdict": "not shown"}
-    facts = {"teacher": {"name": "64", "accuracy": summary([0.9])}, "paths": [direct, chain], "proposed": None}
-    assert lines(facts, SimpleNamespace(name="4")) == [
+    facts = {"teacher": {"name": "64", "accuracy": summary([0.9])}, "paths": [direct, chain], "planned": None}
+    assert lines(facts) == [
         "assistants against direct distillation, not shown: via-16 (−0.50 ± 1.00 points).",
         "64 90.00 → 4 85.00 → 4 85.00 % (via-16): −0.50 points against direct: not shown.",
         "64 90.00 → 4 85.00 % (direct).",
     ]
-    assert lines(facts | {"paths": [direct]}, SimpleNamespace(name="4")) == ["64 90.00 → 4 85.00 % (direct)."]
+    assert lines(facts | {"paths": [direct]}) == ["64 90.00 → 4 85.00 % (direct)."]

@@ -2,8 +2,6 @@
 
 import json
 import random
-import subprocess
-import sys
 
 import pytest
 
@@ -14,7 +12,7 @@ from tutelage.recipes.noisy_labels import prepare
 from tutelage.recipes.options import noise_rates
 from tutelage.runs import RunFolder
 
-from .test_resume import kill_at
+from .interrupted import Stops, finish, kill_at, lines, read, without_times
 
 SMALL = {
     "seeds": 2,
@@ -30,14 +28,6 @@ RATES = ("0.2", "0.5")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
     return curricula.run(curricula.Config(**SMALL, noise=",".join(RATES)), out), out
-
-
-def read(path, name="result.json"):
-    return json.loads((path / name).read_text())
-
-
-def without_times(result):
-    return json.dumps({name: part for name, part in result.items() if name != "seconds"}, sort_keys=True)
 
 
 def test_the_folders(finished):
@@ -109,23 +99,6 @@ def test_rates_are_read(text, rates):
     assert noise_rates(text) == rates
 
 
-class Stops:
-    """Stops a run in a trajectory, after some steps."""
-
-    def __init__(self, name, steps):
-        self.name, self.left, self.current, self.names = name, steps, "", []
-
-    def start(self, name, steps, done):
-        self.current = name
-        self.names.append(name)
-
-    def advance(self, accuracy):
-        if self.current == self.name:
-            self.left -= 1
-            if not self.left:
-                raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("where", ["0.2 self-paced", "0.5 uniform", "0.5 trusted-only"])
 def test_stopped_and_resumed(where, finished, tmp_path):
     needed, whole = finished
@@ -134,7 +107,7 @@ def test_stopped_and_resumed(where, finished, tmp_path):
         curricula.run(curricula.Config(**SMALL, noise="0.2,0.5"), out, watcher)
     assert watcher.names[-1] == where
     assert not (out / "result.json").exists()
-    again = Stops("", 0)
+    again = Stops()
     found = curricula.resume(RunFolder.open(out), again)
     assert again.names[0] == where
     assert without_times(found) == without_times(needed)
@@ -158,7 +131,7 @@ def test_killed_while_the_folder_of_a_level_was_made(left, finished, tmp_path):
 def test_a_finished_run_gets_its_result_again(finished):
     _, out = finished
     before = (out / "result.json").read_bytes()
-    again = Stops("", 0)
+    again = Stops()
     curricula.resume(RunFolder.open(out), again)
     assert again.names == []
     assert (out / "result.json").read_bytes() == before
@@ -197,15 +170,6 @@ OPTIONS = ["--seeds", "2", "--epochs", "12", "--threads", "1", "--checkpoint-sec
 OPTIONS += ["--teachers", "uniform,mentornet-dd"]
 
 
-def command(out, *more):
-    return [sys.executable, "-m", "tutelage", "run", "mentornet", *OPTIONS, *more, "--out", str(out)]
-
-
-def lines(folder):
-    files = [folder / "metrics.jsonl", *folder.glob("noise-*/metrics.jsonl")]
-    return sum(file.read_bytes().count(b"\n") for file in files if file.is_file())
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "kills"),
@@ -219,15 +183,16 @@ def lines(folder):
 def test_killed_hard_and_resumed(more, kills, tmp_path):
     """The result is that of an uninterrupted run, times apart; and so are the mentors, byte for byte."""
     whole, out = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run(command(whole, *more), check=True, capture_output=True)
+    new = ["run", "mentornet", *OPTIONS, *more, "--out"]
+    finish(*new, whole)
     count = 0
     for attempt, at in enumerate(kills):
         at += random.randrange(8)
-        start = command(out, *more) if attempt == 0 else [sys.executable, "-m", "tutelage", "resume", str(out)]
-        count += kill_at(start, lambda n=at: lines(out) >= n)
+        start = ["resume"] if attempt else new
+        count += kill_at(lambda n=at: lines(out) >= n, *start, out)
     assert count == 2
     assert not (out / "result.json").exists()
-    subprocess.run([sys.executable, "-m", "tutelage", "resume", str(out)], check=True, capture_output=True)
+    finish("resume", out)
     files = sorted(p.relative_to(whole) for p in whole.glob("**/*") if p.is_file())
     assert files == sorted(p.relative_to(out) for p in out.glob("**/*") if p.is_file())
     for file in files:

@@ -6,7 +6,7 @@ import pytest
 from tutelage.cli import main
 from tutelage.data import DataSet, from_arrays
 from tutelage.errors import ConfigError, DataError, NotDifferentiable, NotFiniteError, ShapeError
-from tutelage.recipes import pseudo_labels
+from tutelage.recipes import naming
 from tutelage.recipes.pseudo_labels import Config, run
 from tutelage.recipes.pseudo_labels.drawing import draw, roles
 
@@ -211,7 +211,7 @@ def test_files_that_leave_no_row_to_test_on(tmp_path):
 
 def test_a_share_to_test_on_where_test_rows_are_there(monkeypatch):
     both = DataSet(*[from_arrays(np.eye(20, 3, dtype=np.float32), np.arange(20) % 2, num_classes=2)] * 2)
-    monkeypatch.setattr(pseudo_labels, "load", lambda *_, **__: both)
+    monkeypatch.setattr(naming, "load", lambda *_, **__: both)
     with pytest.raises(ConfigError, match=r"--test does nothing with .*, which has test rows of its own; leave it out"):
         plan(test=0.3)
 

@@ -1,11 +1,7 @@
 """Few labels: runs that are stopped, killed, finished or damaged, and resumed."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
+import shutil
 
 import pytest
 import torch
@@ -15,6 +11,7 @@ from tutelage.recipes import pseudo_labels
 from tutelage.recipes.pseudo_labels.trial import Trial
 from tutelage.runs import RunFolder
 
+from .interrupted import assert_same, finish, kill_after
 from .pseudo_runs import finished_run, plan, trial, weights
 
 
@@ -39,39 +36,20 @@ def test_a_trial_goes_on_byte_for_byte(arm, at):
     assert torch.equal(weights(again), weights(whole))
 
 
-COMMAND = [sys.executable, "-m", "tutelage"]
 KILLED = ["--seeds", "2", "--steps", "150", "--batch-size", "32", "--student", "mlp-16", "--evaluations", "30"]
 KILLED += ["--teachers", "supervised,offline,distil,mpl-scalar", "--mask", "flexmatch", "--device", "cpu"]
 KILLED += ["--threads", "1", "--checkpoint-seconds", "0.05"]
 
 
-def without_times(path):
-    result = json.loads((path / "result.json").read_text())
-    result.pop("seconds")
-    return json.dumps(result, sort_keys=True)
-
-
 @pytest.mark.slow
 def test_kill_and_resume(tmp_path):
-    whole = tmp_path / "whole"
-    subprocess.run([*COMMAND, "run", "pseudo-labels", *KILLED, "--out", str(whole)], check=True, capture_output=True)
-    for lines in (20, 95, 190):  # in different arms and seeds
-        out = tmp_path / str(lines)
-        process = subprocess.Popen(
-            [*COMMAND, "run", "pseudo-labels", *KILLED, "--out", str(out)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        seen = out / "metrics.jsonl"
-        while process.poll() is None and not (seen.is_file() and seen.read_bytes().count(b"\n") >= lines):
-            time.sleep(0.01)
-        assert process.poll() is None, "it ended before it could be killed"
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+    finish("run", "pseudo-labels", *KILLED, "--out", tmp_path / "whole")
+    for count in (20, 95, 190):  # in different arms and seeds
+        out = tmp_path / str(count)
+        kill_after(count, out, "run", "pseudo-labels", *KILLED)
         assert (out / "checkpoint" / "state.safetensors").is_file()
-        subprocess.run([*COMMAND, "resume", str(out)], check=True, capture_output=True)
-        assert without_times(out) == without_times(whole)
-        assert seen.read_bytes() == (whole / "metrics.jsonl").read_bytes()
+        finish("resume", out)
+        assert_same(out, tmp_path / "whole")
 
 
 def test_resuming_a_finished_run_gives_its_result_again(finished):
@@ -81,8 +59,6 @@ def test_resuming_a_finished_run_gives_its_result_again(finished):
 
 
 def test_a_damaged_folder(tmp_path, finished):
-    import shutil
-
     _, done = finished
     shutil.copytree(done, tmp_path / "run")
     facts = json.loads((done / "arms" / "uda.json").read_text())

@@ -214,6 +214,30 @@ def test_where_answers_came_from(distillation):
         assert told in text
 
 
+def test_arms_that_no_file_answers_say_why(distillation):
+    result = distillation.read("result.json")
+    result["distillation"]["live"] = {"hints": "it learns from layers inside"}
+    distillation.write("result.json", result)
+    text = page(distillation)
+    told = "1 live; live, because flips are drawn anew; hints live, because it learns from layers inside"
+    assert f"of 2 teachers: 1 from files, 1 of these from before, {told}" in text
+    assert ">of hints<" in text
+    assert "live: it learns from layers inside" in text
+    del result["distillation"]["caches"]
+    distillation.write("result.json", result)
+    assert ">hints live, because it learns from layers inside<" in page(distillation)
+    assert "The teachers' answers" in headings(distillation)
+
+
+def test_a_teacher_from_a_file_may_know_the_test_examples(distillation):
+    result = distillation.read("result.json")
+    told = "pets has no test examples of its own: the teacher may have learned from some of these."
+    for weights, own_test in (("large.safetensors", False), ("large.safetensors", True), (None, False)):
+        result["config"]["teacher_weights"], result["data"]["own_test"] = weights, own_test
+        distillation.write("result.json", result)
+        assert (told in page(distillation)) == (weights is not None and not own_test)
+
+
 def test_classes_without_test_rows_are_left_out(distillation):
     text = page(distillation)
     assert ">50.0<" in text
@@ -251,7 +275,7 @@ def hop(name, accuracy, parameters, above, own):
         "stage": name, "name": name, "net": name, "parameters": parameters, "alone": accuracy - 0.1,
         "accuracy": summary([accuracy] * 5), "gap": [0.01, None, 0.03], "taught_by": "t", "teacher_fingerprints": above,
         "fingerprints": own, "temperature": 4.0, "ce_weight": 0.1, "kd_weight": 0.9, "seeds": list(range(5)),
-        "seconds": 2.0,
+        "wall_seconds": 2.0,
     }  # fmt: skip
 
 
@@ -263,21 +287,22 @@ def assistant(tmp_path):
         "plan": "bisect", "min_gap": 0.01, "max_hops": 3,
         "teacher": {
             "name": "256", "net": "mlp-256", "parameters": 85002, "alone": 0.975, "accuracy": summary(TEACHER),
-            "fingerprints": above, "seconds": 1.0,
+            "fingerprints": above, "wall_seconds": 1.0,
         },
         "candidates": [
             {"name": "64", "net": "mlp-64", "parameters": 4810, "alone": 0.85},
             {"name": "32", "net": "mlp-32", "parameters": 2000, "alone": 0.80},
             {"name": "4", "net": "mlp-4", "parameters": 310, "alone": 0.675},
         ],
-        "proposed": ["64"],
+        "proposed": [{"path": ["64"], "arm": "via-64", "seeds": list(range(5))}],
+        "planned": {"arm": "via-64", "basis": "each seed", "difference": difference, "verdict": "paid"},
         "paths": [
-            {"arm": "direct", "path": [], "hops": [hop("4", 0.81, 310, above, below)], "seconds": 2.0,
+            {"arm": "direct", "path": [], "hops": [hop("4", 0.81, 310, above, below)], "wall_seconds": 3.0,
              "difference": None, "verdict": None},
-            {"arm": "via-64", "path": ["64"], "seconds": 4.0, "difference": difference, "verdict": "paid",
+            {"arm": "via-64", "path": ["64"], "wall_seconds": 5.0, "difference": difference, "verdict": "paid",
              "hops": [hop("64", 0.95, 4810, above, between), hop("4", 0.91, 310, between, below)]},
         ],
-        "seconds": 9.0,
+        "wall_seconds": 9.0,
     }  # fmt: skip
     return create(tmp_path / "run", staged("assistant", assistant=facts))
 
@@ -293,13 +318,39 @@ def test_chains_and_the_planner(assistant):
     assert "The planner proposes 256 → 64 → 4." in text
     assert "Trained, its student is +9.60 ± 2.08 points from the direct one: the chain paid." in text
     assert "wider than 1 point " in text
+    assert "Each seed goes by its own validation examples" in text
+    assert re.search(r"In all</th>(<td></td>){5}<td>5</td>", text)
     alone = "256 97.50 % with 85,002 parameters, 64 85.00 % with 4,810 parameters, 32 80.00 % with 2,000 parameters"
     assert any(alt.startswith(f"Candidates alone: {alone}") for alt in words)
 
 
+def test_paths_that_differ_by_seed(assistant):
+    result = assistant.read("result.json")
+    planned = {**result["assistant"]["planned"], "arm": "planned"}
+    groups = [{"path": ["64"], "arm": "via-64", "seeds": [0, 1, 3, 4]}, {"path": [], "arm": "direct", "seeds": [2]}]
+    result["assistant"] |= {"proposed": groups, "planned": planned}
+    assistant.write("result.json", result)
+    text = page(assistant)
+    assert "The planner proposes 256 → 64 → 4 for 4 seeds and 256 → 4 for 1 seed." in text
+    assert "Trained, the student of each seed's own path is +9.60 ± 2.08 points from the direct one" in text
+    assert any("Proposed: 256 → 64 → 4 for 4 seeds and 256 → 4 for 1 seed." in alt for alt in alts(assistant))
+
+
+def test_a_planner_of_all_seeds_or_of_one(assistant):
+    result = assistant.read("result.json")
+    result["assistant"]["planned"]["basis"] = "all seeds"
+    assistant.write("result.json", result)
+    assert "The means over all seeds decide, as none of their validation examples is a test example." in page(assistant)
+    result["assistant"]["proposed"][0]["seeds"] = [0]
+    assistant.write("result.json", result)
+    text = page(assistant)
+    assert "The means over all seeds" not in text
+    assert "Each seed goes by" not in text
+
+
 def test_a_run_without_a_planner(assistant):
     result = assistant.read("result.json")
-    result["assistant"] |= {"plan": "none", "proposed": None}
+    result["assistant"] |= {"plan": "none", "proposed": [], "planned": None}
     assistant.write("result.json", result)
     assert "The planner" not in headings(assistant)
 

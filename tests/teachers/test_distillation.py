@@ -60,7 +60,7 @@ class Stored:
     def answers_for(self, batch):
         return self.answers
 
-    def notes(self):
+    def notes(self, batch):
         return {"source": "stored"}
 
 
@@ -207,6 +207,18 @@ def test_threshold_weighs_unsure_rows_by_nothing():
     assert 0 < float(lesson.weight.sum()) < 12
 
 
+def test_answers_with_positions_inside_a_row():
+    """As of sequences: a row has one weight, and each position an order of its own."""
+    z, y = torch.randn(12, 4, 3, generator=torch.Generator().manual_seed(1)), torch.zeros(12, 4, dtype=torch.long)
+    batch = Batch(BATCH.x, y, BATCH.index)
+    weights = Distillation(Stored(z), confidence_weighting=True).teach(batch, student()).weight
+    assert torch.allclose(weights, confidence_weights(z).double())
+    cut = float(z.softmax(-1).amax(-1).mean(1).median())
+    lesson = Distillation(Stored(z), threshold=cut, permute=True, noise=Noise()).teach(batch, student())
+    assert 0 < float(lesson.weight.sum()) < 12
+    assert lesson.losses(torch.randn(12, 4, 3)).shape == (12,)
+
+
 def test_warm_up_lets_the_teachers_weight_grow():
     teacher = Distillation(frozen(), DecoupledDistillation(kd_weight=2.0), warm_up=20 / 240)
     pupil, weights = student(), []
@@ -303,9 +315,18 @@ def test_only_a_live_teacher_can_be_disturbed_inside(stage):
         Distillation(Stored(torch.zeros(12, 3)), noise=Noise(stage=stage))
 
 
-@pytest.mark.parametrize(
-    "options", [{"noise": Noise()}, {"confidence_weighting": True}, {"permute": True}, {"threshold": 0.5}], ids=str
-)
+def test_the_largest_logits_are_enough_to_weigh_by():
+    z, pupil = frozen().answers(BATCH.x), student()
+    for options in ({"confidence_weighting": True}, {"threshold": float(torch.softmax(z, 1).amax(1).mean())}):
+        found, needed = (
+            Distillation(Stored(answers), **options).teach(BATCH, pupil).weight for answers in (top_logits(z, 2), z)
+        )
+        assert torch.allclose(found, needed)
+        with pytest.raises(ConfigError, match="temperature is 1, but the top logits were stored for 4 only"):
+            Distillation(Stored(top_logits(z, 2, [4.0])), **options).teach(BATCH, pupil)
+
+
+@pytest.mark.parametrize("options", [{"noise": Noise()}, {"permute": True}], ids=str)
 def test_what_needs_all_logits(options):
     teacher = Distillation(Stored(top_logits(torch.zeros(12, 3), 2)), **options)
     with pytest.raises(ConfigError, match=f"{next(iter(options))} needs .* all classes, but only the largest 2 are"):

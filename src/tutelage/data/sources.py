@@ -70,6 +70,12 @@ class Source:
             return self.maximum
         return 255.0 if self.x.dtype == np.uint8 else 1.0
 
+    @property
+    def colour(self) -> bool:
+        """Whether rows are colour images of at least 32 pixels a side, to which what is published for such applies."""
+        shape = self.x.shape[1:]
+        return len(shape) == 3 and shape[0] == 3 and min(shape[1:]) >= 32
+
     def fingerprint(self) -> str:
         """Return the SHA-256, in hex, of dtype, shape and bytes of x and y.
 

@@ -1,5 +1,6 @@
 """Answers from a file where it is legitimate, from the teacher otherwise."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -8,14 +9,16 @@ from torch import Tensor
 
 from ..data import Pipeline
 from ..data.cache import folder as cache_folder
-from ..errors import ConfigError, unknown
-from ..lesson import Batch
+from ..errors import CheckpointError, ConfigError, StaleTarget, unknown
+from ..lesson import Batch, Mixed
 from ..soft_targets import TopLogits
 from .file import LogitFile
 from .filling import fill
 from .fingerprint import check_same, digest, fingerprint
 from .inputs import Inputs, NotCacheable
 from .layout import Layout
+from .locks import set_aside, starts
+from .measures import measure_of
 from .probes import Answering, check_fresh, check_inputs, check_rows, check_teacher, own_randomness
 from .storage import Storage
 
@@ -49,12 +52,13 @@ def cached_logits(
         rows: what it sees, as pairs (x, y) before they are put in batches, with the same augmentation as in training;
             a random one needs a bank of views, ``augment(..., views=V)``.
         epochs: passes over the rows that are planned.
-        mode: ``"auto"``: a file if that is legitimate and there are two epochs or more, else live; ``"off"``: live;
-            ``"force"``: a file, or an error.
-        path: of the file; None: one in the cache folder, named by the fingerprint.
+        mode: ``"auto"``: a file if that is legitimate and there are two epochs or more, else live; another process
+            that writes it is waited for. ``"off"``: live. ``"force"``: a file, or an error.
+        path: of the file; None: one in the cache folder, named by the fingerprint; with ``"auto"`` one that is found
+            not to be what the teacher answers is set aside, and made anew.
         storage: form of the logits; None: all of them in float16, up to 1,000 classes.
         mix: how mixed rows are answered: ``"live"``, or ``"interpolate"``: after mixup by
-            ``share z_own + (1 - share) z_partner``, after cutmix live.
+            ``share z_own + (1 - share) z_partner``, after cutmix live, as where the inputs are whole numbers.
         keep_teacher: for batches that a file cannot answer; False: they are an error, and a verified file lets go of
             the teacher.
         version: of the data; counts where they are too large to be read as a whole.
@@ -83,21 +87,37 @@ def cached_logits(
     try:
         inputs = Inputs(rows, version)
         check_inputs(inputs)
-        classes, off = check_teacher(teacher, inputs, where)
-        form = Storage.usual(classes) if storage is None else storage
-        facts = fingerprint(teacher.fingerprint(), inputs.facts(), str(form))
+        checked = check_teacher(teacher, inputs, where)
+        form = Storage.usual(checked.classes) if storage is None else storage
+        facts = fingerprint(checked.fingerprint, inputs.facts(), str(form))
     except NotCacheable as error:
         if mode == "force":
             raise ConfigError(f'mode="force", but logits cannot be kept: {error}') from error
         return CachedLogits(teacher, reason=str(error))
     file = cache_folder() / "logits" / f"{digest(facts)[:32]}.logits" if path is None else Path(path)
-    if not file.is_file():
-        layout = Layout(facts, inputs.index, inputs.views, classes, form)
-        fill(file, layout, teacher, inputs, device=where, batch_size=batch_size)
-    found = LogitFile(file)
-    check_same(str(file), found.layout.facts, facts)
-    check_rows(found, teacher, inputs, where, max(tolerance, _TIMES * off))
-    return CachedLogits(teacher, found, mix=mix, keep_teacher=keep_teacher)
+
+    def opened() -> tuple[LogitFile, bool]:
+        missing = not file.is_file()
+        if missing:
+            layout = Layout(facts, inputs.index, inputs.views, checked.classes, form, measure_of(inputs))
+            fill(file, layout, teacher, inputs, device=where, batch_size=batch_size, wait=mode == "auto")
+        found = LogitFile(file)
+        check_same(str(file), found.layout.facts, facts)
+        return found, missing
+
+    def check(found: LogitFile) -> None:
+        check_rows(found, teacher, inputs, where, max(tolerance, _TIMES * checked.off), starts(file))
+
+    found, missing = opened()
+    try:
+        check(found)
+    except (CheckpointError, StaleTarget) as error:
+        if missing or mode != "auto" or path is not None:
+            raise
+        set_aside(file, found.inode, str(error))
+        found, missing = opened()
+        check(found)
+    return CachedLogits(teacher, found, mix=mix, keep_teacher=keep_teacher, reused=not missing)
 
 
 class CachedLogits:
@@ -109,10 +129,12 @@ class CachedLogits:
         reason: why it does.
         mix: how mixed rows are answered.
         keep_teacher: False: let go of it if there is a file.
+        reused: whether the file was there before.
 
     Attributes:
         file: where the answers come from; None: from the teacher.
         reason: why there is none.
+        fingerprint: digest of the file's; empty without one.
     """
 
     def __init__(
@@ -123,14 +145,13 @@ class CachedLogits:
         reason: str = "",
         mix: Mix = "live",
         keep_teacher: bool = True,
+        reused: bool = False,
     ) -> None:
-        self.file, self.reason = file, reason
+        self.file, self.reason, self.reused = file, reason, reused
         self._mix = mix
         self._teacher = teacher if keep_teacher or file is None else None
         self._identity = teacher.identity
-        self._name = "" if file is None else digest(file.layout.facts)
-        self._rows = {"hit": 0, "live": 0, "refused": 0}
-        self._view: Tensor | None = None
+        self.fingerprint = "" if file is None else digest(file.layout.facts)
 
     def answers_for(self, batch: Batch) -> Tensor | TopLogits:
         """Return the teacher's logits (N, C) of a batch, or the largest of them, on its device.
@@ -140,34 +161,35 @@ class CachedLogits:
             DataError: for an example that the file does not have.
             ConfigError: for a batch that needs the teacher if that is gone.
         """
-        self._view = batch.view
-        if self.file is None:
-            self._rows["live"] += len(batch)
+        if self.file is None or not self._takes(batch.mixed):
             return self._live(batch)
-        if self._answerable(batch):
-            self._rows["hit"] += len(batch)
-            return self._stored(self.file, batch)
-        self._rows["refused"] += len(batch)
-        self._rows["live"] += len(batch)
-        return self._live(batch)
+        rows = {"index": batch.index, "view": batch.view, "measured": self.file.layout.measure.measured(batch.x)}
+        if batch.mixed is not None:
+            rows |= {"partner": batch.mixed.partner, "share": batch.mixed.share, "partner view": batch.mixed.view}
+        found = on_host(rows)
+        return self._stored(self.file, batch.x, found) if _named(found) else self._live(batch)
 
-    def notes(self) -> dict[str, Any]:
-        """Return where the answers come from, whose they are, the views of the last batch, and how many rows there were
-        so far: ``hit`` from the file, ``live`` from the teacher, of these ``refused`` because they were mixed or had
-        no ids.
+    def notes(self, batch: Batch) -> dict[str, Any]:
+        """Return where the answers to a batch come from, whose they are, its views, and how many of its rows are
+        ``hit``, from the file, or ``live``, from the teacher, of these ``refused`` because they are mixed or have no
+        ids.
         """
-        facts = (
-            {"source": "live", "reason": self.reason} if self.file is None else {"source": "cache", "cache": self._name}
+        facts: dict[str, Any] = {"source": "live", "reason": self.reason}
+        if self.file is not None:
+            facts = {"source": "cache", "cache": self.fingerprint}
+        known = self._takes(batch.mixed) and _named(
+            {"index": batch.index} | ({} if batch.mixed is None else {"partner": batch.mixed.partner})
         )
-        return {**facts, "teacher": self._identity, "views": self._view, **self._rows}
+        hit = len(batch) if self.file is not None and known else 0
+        live = len(batch) - hit
+        counts = {"hit": hit, "live": live, "refused": 0 if self.file is None else live}
+        return {**facts, "teacher": self._identity, "views": batch.view, **counts}
 
-    def _answerable(self, batch: Batch) -> bool:
-        if bool((batch.index < 0).any()):
-            return False
-        mixed = batch.mixed
-        if mixed is None:
-            return True
-        return self._mix == "interpolate" and mixed.linear and bool((mixed.partner >= 0).all())
+    def _takes(self, mixed: Mixed | None) -> bool:
+        """Whether the file can answer rows that are mixed like this."""
+        if mixed is None or self.file is None:
+            return self.file is not None
+        return self._mix == "interpolate" and mixed.linear and self.file.layout.measure.linear
 
     def _live(self, batch: Batch) -> Tensor:
         if self._teacher is None:
@@ -177,19 +199,38 @@ class CachedLogits:
             )
         return self._teacher.answers(batch.x)
 
-    def _stored(self, file: LogitFile, batch: Batch) -> Tensor | TopLogits:
-        own = file.entries(batch.index, batch.view)
-        stored, norm = file.probes(own)
-        x, mixed = batch.x, batch.mixed
+    def _stored(self, file: LogitFile, x: Tensor, rows: Mapping[str, Tensor]) -> Tensor | TopLogits:
+        index, view = rows["index"], rows.get("view")
+        own = file.entries(index, view)
+        stored = file.seen(own)
         dtype = torch.promote_types(x.dtype, torch.float32) if x.is_floating_point() else torch.float32
         logits = file.logits(own, dtype)
-        if mixed is not None and isinstance(logits, Tensor):
-            other = file.entries(mixed.partner, mixed.view)
-            share = mixed.share.detach().cpu().float()[:, None]
-            kept, (probes, norms) = share.numpy(), file.probes(other)
-            stored, norm = probes + kept * (stored - probes), norms + kept[:, 0] * (norm - norms)
+        if "partner" in rows and isinstance(logits, Tensor):
+            other = file.entries(rows["partner"], rows.get("partner view"))
+            share = rows["share"].detach().float()[:, None]
+            kept = share.numpy()
+            stored = tuple(b + kept * (a - b) for a, b in zip(stored, file.seen(other)))
             logits = torch.lerp(file.logits(other, dtype), logits, share.to(dtype))  # type: ignore[arg-type]
-        check_fresh(x, stored, norm, batch.index, batch.view)
+        check_fresh(file.layout.measure, rows["measured"].numpy(), stored, index, view)
         if isinstance(logits, Tensor):
             return logits.to(x.device)
         return logits._replace(**{k: getattr(logits, k).to(x.device) for k in ("values", "indices", "tail")})
+
+
+def on_host(rows: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+    """Return those of some tensors (N, ...) that there are on the CPU, from another device all in one copy."""
+    given = {name: tensor for name, tensor in rows.items() if tensor is not None}
+    away = {name: tensor for name, tensor in given.items() if tensor.device.type != "cpu"}
+    return given | _in_one_copy(away) if away else given
+
+
+def _in_one_copy(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU; each copy waits for all that the device has to do."""
+    content = [tensor.detach().reshape(len(tensor), -1).contiguous().view(torch.uint8) for tensor in rows.values()]
+    parts = torch.split(torch.cat(content, 1).cpu(), [part.shape[1] for part in content], 1)
+    return {n: part.contiguous().view(t.dtype).view(t.shape) for (n, t), part in zip(rows.items(), parts)}
+
+
+def _named(rows: Mapping[str, Tensor]) -> bool:
+    """Whether all rows have ids, and so have the other rows in them."""
+    return all(int(rows[name].min()) >= 0 for name in ("index", "partner") if name in rows)

@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 
 from ..errors import ShapeError
-from .file import Part
 from .inputs import Inputs
 from .layout import Layout
-from .probes import Answering, norms, own_randomness, probes
+from .part import Part
+from .probes import Answering, own_randomness
 
 
 def fill(
@@ -19,6 +19,7 @@ def fill(
     *,
     device: torch.device | str = "cpu",
     batch_size: int = 256,
+    wait: bool = False,
 ) -> None:
     """Ask a teacher for the logits of every row in every view, and write them; goes on where another one stopped.
 
@@ -31,13 +32,14 @@ def fill(
         inputs: what it sees.
         device: of the teacher.
         batch_size: rows at a time.
+        wait: for another process that fills it, rather than raise.
 
     Raises:
         CheckpointError: if another process fills it, or it cannot be written.
         DataError: for logits that are not finite, or do not fit into the storage.
     """
     n = len(layout.index)
-    with Part(path, layout) as part, own_randomness(0):
+    with Part(path, layout, wait=wait) as part, own_randomness(0):
         if part.complete:
             return
         for view in range(layout.views):
@@ -52,6 +54,5 @@ def fill(
                         f"the teacher answered with shape {tuple(logits.shape)}, needs {(len(x), layout.classes)}."
                     )
                 index = torch.from_numpy(layout.index[rows])
-                measured = {"probes": torch.from_numpy(probes(x)), "norm": norms(x).to(torch.bfloat16)}
-                part.put(rows, view, {**layout.storage.packed(logits, index), **measured})
+                part.put(rows, view, {**layout.storage.packed(logits, index), **part.layout.measure.kept(x)})
         part.finish()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from ..errors import CheckpointError
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout of a file."""
 
 _TEACHER = "teacher."

@@ -111,7 +111,7 @@ def _sha(content: bytes) -> str:
 
 def _own(node: Node) -> Any:
     """A node as plain data, without what is below it."""
-    name, arguments = described(node)
+    name, arguments = described(node, contents=True)
     below = ("child", "branches", "choices")
     return [name, {key: value for key, value in arguments.items() if key not in below}]
 

@@ -5,12 +5,13 @@
     "tutelage logits"       16 bytes
     length, CRC-32          of the header, uint32 each
     header                  JSON: what the logits depend on, how many there are, in which form
-    columns                 ids, logits, probes: each begins at a multiple of 64
+    ids, measure            of the rows, and how inputs are told from others; zlib-packed
+    columns                 logits, and what is kept of inputs: each begins at a multiple of 64
     filled                  a bit for each row and view that is there
     "unfinished", or "complete" and the CRC-32 of all before it, 16 bytes
 
-Numbers are little-endian. The ids of the rows ascend and are stored as zlib-packed differences: the place of a row in
-every column is the place of its id.
+Numbers are little-endian. The ids of the rows ascend and are stored as differences: the place of a row in every column
+is the place of its id.
 """
 
 import json
@@ -30,15 +31,13 @@ from torch import Tensor
 from ..data.elements import IntArray
 from ..errors import CheckpointError
 from .fingerprint import FORMAT
+from .measures import Measure, unpacked
 from .storage import Storage
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
-Floats: TypeAlias = npt.NDArray[np.float32]
 
 MAGIC = b"tutelage logits\n"
 UNFINISHED = b"unfinished".ljust(16)
-VECTORS = 4
-"""Probes of an input: its products with so many vectors."""
 
 _PREFIX = struct.Struct("<16sII")
 _FOOTER = struct.Struct("<12sI")
@@ -57,6 +56,7 @@ class Layout:
         views: V, of each row.
         classes: C.
         storage: the form of the logits.
+        measure: what is kept of the inputs.
     """
 
     facts: Mapping[str, str]
@@ -64,6 +64,7 @@ class Layout:
     views: int
     classes: int
     storage: Storage
+    measure: Measure
 
     @property
     def entries(self) -> int:
@@ -74,6 +75,11 @@ class Layout:
     def packed_index(self) -> bytes:
         """The ids as they are stored."""
         return zlib.compress(np.diff(self.index, prepend=-1).astype("<i8").tobytes())
+
+    @cached_property
+    def packed_measure(self) -> bytes:
+        """The measure as it is stored."""
+        return self.measure.packed
 
     @cached_property
     def header(self) -> bytes:
@@ -87,6 +93,7 @@ class Layout:
                 "views": self.views,
                 "classes": self.classes,
                 "ids": len(self.packed_index),
+                "measure": len(self.packed_measure),
                 "storage": [storage.precision, storage.top, list(storage.temperatures)],
             },
             sort_keys=True,
@@ -96,10 +103,9 @@ class Layout:
     @cached_property
     def columns(self) -> dict[str, tuple[int, torch.dtype, tuple[int, int]]]:
         """Name -> (first byte, type, shape (entries, numbers)) of each column."""
-        probes = {"probes": (torch.float32, VECTORS), "norm": (torch.bfloat16, 1)}
         found: dict[str, tuple[int, torch.dtype, tuple[int, int]]] = {}
-        at = _up(self._ids_at + len(self.packed_index))
-        for name, (kind, width) in {**self.storage.columns(self.classes), **probes}.items():
+        at = _up(self._measure_at + len(self.packed_measure))
+        for name, (kind, width) in {**self.storage.columns(self.classes), **self.measure.columns}.items():
             found[name] = (at, kind, (self.entries, width))
             at = _up(at + self.entries * width * kind.itemsize)
         return found
@@ -107,6 +113,10 @@ class Layout:
     @property
     def _ids_at(self) -> int:
         return _up(len(self.header))
+
+    @property
+    def _measure_at(self) -> int:
+        return _up(self._ids_at + len(self.packed_index))
 
     @cached_property
     def filled(self) -> slice:
@@ -123,7 +133,8 @@ class Layout:
     def beginning(self) -> bytes:
         """Return the bytes up to the first column."""
         ids = self.header.ljust(self._ids_at, b"\0") + self.packed_index
-        return ids.ljust(_up(len(ids)), b"\0")
+        whole = ids.ljust(self._measure_at, b"\0") + self.packed_measure
+        return whole.ljust(_up(len(whole)), b"\0")
 
     def column(self, content: Bytes, name: str) -> Tensor:
         """Return a column of the content of a file, (entries, numbers), without a copy."""
@@ -154,12 +165,14 @@ class Layout:
         precision, top, temperatures = header["storage"]
         at = _up(_PREFIX.size + length)
         packed = content[at : at + header["ids"]].tobytes()
+        at = _up(at + header["ids"])
         try:
             index = np.frombuffer(zlib.decompress(packed), dtype="<i8").astype(np.int64).cumsum() - 1
+            measure = unpacked(content[at : at + header["measure"]].tobytes())
         except zlib.error as error:
             raise CheckpointError(f"{path} is cut or damaged: {error}; remove it.") from None
         storage = Storage(precision, top, tuple(temperatures))
-        layout = cls(header["facts"], index, header["views"], header["classes"], storage)
+        layout = cls(header["facts"], index, header["views"], header["classes"], storage, measure)
         if len(content) != layout.size:
             raise CheckpointError(
                 f"{path} is cut or damaged: it has {len(content):,} bytes, needs {layout.size:,}; remove it."

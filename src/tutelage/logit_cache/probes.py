@@ -1,31 +1,21 @@
-"""Tests that find out whether logits on disk are what the teacher would say.
+"""Tests that find out whether logits on disk are what the teacher would say."""
 
-Of every input that the teacher saw, flattened, the file keeps the products with four fixed vectors of normal draws,
-and the norm. A change of the input by e changes each product by a normal draw times the norm of e: what is seen in
-none of the four is as good as nothing.
-"""
-
-import functools
-import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.elements import IntArray
+from ..data.elements import Array, IntArray
 from ..errors import CheckpointError, StaleTarget
 from ..randomness import counter, hashed, integer, seeded, stream
 from ..soft_targets import TopLogits
 from .file import LogitFile
 from .inputs import Inputs, NotCacheable
-from .layout import VECTORS, Floats
-
-TOLERANCE = 1e-4
-"""Largest change of a probe, as a share of the norm of the input: other sizes of batches change 8e-7 of it."""
+from .measures import Measure
 
 _FETCHED = 32
 _RECOMPUTED = 8
@@ -46,68 +36,29 @@ class Answering(Protocol):
         """Return what the answers depend on, by name."""
 
 
-@functools.lru_cache(maxsize=8)
-def _vectors(size: int) -> Floats:
-    """Four vectors of ``size`` normal draws, (size, 4), by the polar form of Box and Muller; a draw a counter."""
-    key = stream(0, "input probes")
-    bits = [hashed(counter(key, k), np.arange(VECTORS * size)) >> np.uint64(11) for k in (0, 1)]
-    first, second = ((b.astype(np.float64) + 0.5) / (1 << 53) for b in bits)
-    draws = np.sqrt(-2 * np.log(first)) * np.cos(2 * math.pi * second)
-    vectors: Floats = draws.astype(np.float32).reshape(VECTORS, size).T
-    return vectors
-
-
-@functools.lru_cache(maxsize=8)
-def _vectors_on(size: int, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(_vectors(size).T)).to(device)
-
-
-def probes(x: Tensor) -> Floats:
-    """Return the products of inputs (N, ...) with four fixed vectors, (N, 4).
-
-    In float32 whatever autocast and the precision of torch's products are set to.
-    """
-    flat = x.detach().reshape(len(x), -1).float()
-    if flat.device.type == "cpu":
-        products: Floats = flat.numpy() @ _vectors(flat.shape[1])
-        return products
-    return _products(flat).cpu().numpy()
-
-
-def _products(flat: Tensor) -> Tensor:
-    """The same by sums, which neither TF32 nor autocast touches."""
-    return torch.stack([(flat * v).sum(1) for v in _vectors_on(flat.shape[1], flat.device)], 1)
-
-
-def norms(x: Tensor) -> Tensor:
-    """Return the norms of inputs (N, ...), float32 (N,), on the CPU."""
-    lengths: Tensor = x.detach().reshape(len(x), -1).float().norm(dim=1)
-    return lengths.cpu()
-
-
-def check_fresh(x: Tensor, stored: Floats, norm: Floats, index: Tensor, view: Tensor | None) -> None:
+def check_fresh(measure: Measure, measured: Array, stored: Sequence[Array], index: Tensor, view: Tensor | None) -> None:
     """Make sure that inputs are those that the teacher saw.
 
     Args:
-        x: inputs (N, ...).
-        stored: probes of what the teacher saw, (N, 4).
-        norm: of what it saw, (N,).
+        measure: of the file.
+        measured: of the inputs, (N, numbers).
+        stored: what is kept of what the teacher saw, (N, numbers) each.
         index: ids (N,), for the message.
         view: (N,), for the message.
 
     Raises:
-        StaleTarget: at the first row of which a probe differs by more than ``1e-4`` of the norm.
+        StaleTarget: at the first row that is another one.
     """
-    moved = np.abs(probes(x) - stored).max(1)
-    fresh = moved <= TOLERANCE * norm  # not so for NaN
+    fresh = measure.fresh(measured, stored)
     if fresh.all():
         return
     row = int(np.flatnonzero(~fresh)[0])
     named = f"example {int(index[row])}" + ("" if view is None else f" (view {int(view[row])})")
+    differs = measure.difference(measured[row : row + 1], [column[row : row + 1] for column in stored])
     raise StaleTarget(
-        f"the input of {named} is not the one whose logits are stored: it has moved by "
-        f"{moved[row] / max(norm[row], 1e-30):.2g} of its norm, and so have {int((~fresh).sum())} of {len(x)} rows. "
-        'Random augmentation needs augment(..., views=V) for the cache and for the batches, or mode="off".'
+        f"the input of {named} is not the one whose logits are stored: {differs}, and so have "
+        f"{int((~fresh).sum())} of {len(fresh)} rows. Random augmentation needs augment(..., views=V) for the cache "
+        'and for the batches, or mode="off".'
     )
 
 
@@ -148,27 +99,43 @@ def check_inputs(inputs: Inputs) -> None:
         )
 
 
-def check_teacher(teacher: Answering, inputs: Inputs, device: torch.device) -> tuple[int, float]:
+class Checked(NamedTuple):
+    """What was found out about a teacher.
+
+    Attributes:
+        classes: of its answers.
+        off: how far these depend on the size of the batch, as a share of ``max(1, |z|)``: about 1e-6 in 32 bits, more
+            in 16.
+        fingerprint: after it has answered.
+    """
+
+    classes: int
+    off: float
+    fingerprint: dict[str, str]
+
+
+def check_teacher(teacher: Answering, inputs: Inputs, device: torch.device) -> Checked:
     """Ask a teacher twice for a few rows, with other global random states, and once for half of them.
 
-    Returns:
-        The number of classes, and how far answers depend on the size of the batch, as a share of ``max(1, |z|)``:
-        about 1e-6 in 32 bits, more in 16.
-
     Raises:
-        NotCacheable: if the answers differ: it is random, or a row's answer depends on the other rows.
+        NotCacheable: if the answers differ: it is random, or a row's answer depends on the other rows; if its
+            fingerprint changes as it answers.
     """
     x = inputs.at(_drawn(len(inputs), _FETCHED, stream(0, "teacher probe")), 0).to(device)
-    answers = []
+    answers, prints = [], []
     for turn in (0, 1):
         with own_randomness(counter(stream(0, "teacher probe"), turn)):
             answers.append(teacher.answers(x).detach())
+            prints.append(teacher.fingerprint())
     if answers[0].ndim != 2 or len(answers[0]) != len(x):
         raise NotCacheable(
             f"the teacher's answers have shape {tuple(answers[0].shape)}; only logits (N, C) can be kept."
         )
     if not torch.equal(*(a.nan_to_num() for a in answers)):
         raise NotCacheable("the teacher is random: it answers differently to the same rows, as with dropout.")
+    changed = sorted(name for name, value in prints[1].items() if prints[0].get(name) != value)
+    if changed:  # only what was there after the first pass: others are made once, when they are needed
+        raise NotCacheable(f"the teacher changes as it answers: {', '.join(changed[:3])}; a frozen one does not.")
     half = answers[0][: -(-len(x) // 2)]
     alone = teacher.answers(x[: len(half)]).detach()
     off = (alone - half).abs()
@@ -176,10 +143,12 @@ def check_teacher(teacher: Answering, inputs: Inputs, device: torch.device) -> t
         raise NotCacheable(
             "the teacher's answer to a row depends on the other rows of the batch, as with batch norm in training mode."
         )
-    return half.shape[1], float((off / half.abs().clamp_min(1.0)).nan_to_num().max())
+    return Checked(half.shape[1], float((off / half.abs().clamp_min(1.0)).nan_to_num().max()), prints[1])
 
 
-def check_rows(file: LogitFile, teacher: Answering, inputs: Inputs, device: torch.device, tolerance: float) -> None:
+def check_rows(
+    file: LogitFile, teacher: Answering, inputs: Inputs, device: torch.device, tolerance: float, start: int = 0
+) -> None:
     """Ask the teacher for a few rows again, and compare with what is stored.
 
     Args:
@@ -188,30 +157,46 @@ def check_rows(file: LogitFile, teacher: Answering, inputs: Inputs, device: torc
         inputs: what it saw.
         device: of the teacher.
         tolerance: largest difference beyond rounding, as a share of ``max(1, |z|)``.
+        start: how often the file was started from; which rows are asked for depends on it.
 
     Raises:
-        CheckpointError: if a logit differs by more.
+        CheckpointError: if a logit, or the sum of those outside the largest, differs by more.
         StaleTarget: if an input is not the one that the teacher saw.
     """
     layout = file.layout
-    drawn = _drawn(layout.entries, _RECOMPUTED, stream(0, f"rows of {file.path.name}"))
+    drawn = _drawn(layout.entries, _RECOMPUTED, counter(stream(0, f"rows of {file.path.name}"), start))
     places, views = np.divmod(drawn, layout.views)
     for view in np.unique(views).tolist():
         rows = places[views == view]
         x, index = inputs.at(rows, view), torch.from_numpy(inputs.index[rows])
-        entries = file.entries(index, torch.full_like(index, view))
-        check_fresh(x, *file.probes(entries), index, torch.full_like(index, view))
-        given = file.logits(entries, torch.float32)
-        z = teacher.answers(x.to(device)).detach().cpu().float()
-        z, stored = (z.gather(1, given.indices), given.values) if isinstance(given, TopLogits) else (z, given)
-        wrong = (stored - z).abs() > layout.storage.bound(z) + tolerance * z.abs().clamp_min(1.0)
+        seen = torch.full_like(index, view)
+        entries = file.entries(index, seen)
+        check_fresh(layout.measure, layout.measure.measured(x).numpy(), file.seen(entries), index, seen)
+        given, z = file.logits(entries, torch.float32), teacher.answers(x.to(device)).detach().cpu().float()
+        off, live, size = _compared(given, z)
+        wrong = ~(off <= layout.storage.bound(live) + tolerance * size)
         if bool(wrong.any()):
             row = int(wrong.any(1).nonzero()[0])
             raise CheckpointError(
                 f"{file.path}: the logits of example {int(index[row])} (view {view}) differ from the teacher's by "
-                f"{float((stored - z)[row].abs().max()):.2g}; remove the file, or allow for it by tolerance=... if the "
+                f"{float(off[row].max()):.2g}; remove the file, or allow for it by tolerance=... if the "
                 "teacher runs in less than 32 bits."
             )
+
+
+def _compared(given: Tensor | TopLogits, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How far what is stored is off, of which numbers of the teacher, and what their changes count against, (N, k)."""
+    size = z.abs().clamp_min(1.0)
+    if not isinstance(given, TopLogits):
+        return (given - z).abs(), z, size
+    values, rest = z.gather(1, given.indices), z.scatter(1, given.indices, -torch.inf)
+    tail = torch.stack([torch.logsumexp(rest / t, 1) for t in given.temperatures], 1)
+    none = (tail == -torch.inf) & (given.tail == -torch.inf)  # log 0
+    tail, stored = tail.masked_fill(none, 0.0), given.tail.masked_fill(none, 0.0)
+    # where logits change by a share of the largest, their sum does so by as much over T
+    of_tail = size.amax(1, keepdim=True) / torch.tensor(given.temperatures)
+    off = torch.cat([given.values - values, stored - tail], 1).abs()
+    return off, torch.cat([values, tail], 1), torch.cat([size.gather(1, given.indices), of_tail], 1)
 
 
 def _drawn(n: int, k: int, key: int) -> IntArray:

@@ -29,7 +29,8 @@ class _Block(nn.Module):
         if self.shortcut is not None:
             x = self.shortcut(x)
         elif self.missing:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.missing // 2, self.missing // 2))
+            before = self.missing // 2
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.missing - before))
         return F.relu(out + x)
 
 

@@ -26,9 +26,10 @@ from .arms import Arm
 from .conclusion import conclude, too_slow
 from .experiment import Setting
 from .learned import KINDS, TRANSFERRED
+from .naming import full
 from .options import Options
 from .outcome import Outcome
-from .plan import Plan, Recipe, full
+from .plan import Plan, Recipe
 from .schedule import Schedule
 from .trajectory import Trajectory, Watcher
 from .weighing import ARMS as WEIGHING

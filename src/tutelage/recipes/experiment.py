@@ -195,28 +195,27 @@ def make_setting(
     is_image = source.x.ndim == 4
     if augment in ("crop-flip", "randaugment") and not is_image:
         raise ConfigError(f"--augment {augment} needs images (N, C, H, W), but {source.name} has {source.x.shape}.")
-    colour = is_image and source.x.shape[1] == 3 and min(source.x.shape[2:]) >= 32
     return Setting(
         seed=seed,
         source=source,
         test_source=source if data.test is None else data.test,
         roles=roles,
         noise=noisy,
-        scaling=_scaling(scaling, source, roles["train"], colour),
-        moving=_moving(augment, colour, pad),
+        scaling=_scaling(scaling, source, roles["train"]),
+        moving=_moving(augment, source.colour, pad),
         device=device,
         truth="all" if trusted_labels is None else "trusted",
     )
 
 
-def _scaling(kind: Scaling, source: Source, rows: Index, colour: bool) -> Normalise | Standardise:
+def _scaling(kind: Scaling, source: Source, rows: Index) -> Normalise | Standardise:
     match kind:
         case "each":
             return Standardise()
         case "centre":
             fitted = Normalise.fit(source, rows, "pixel")
             return Normalise(fitted.mean, torch.ones_like(fitted.std))
-    return Normalise.fit(source, rows, "channel" if colour else "pixel")
+    return Normalise.fit(source, rows, "channel" if source.colour else "pixel")
 
 
 def _moving(augment: Augment, colour: bool, pad: int) -> tuple[Transform, ...]:

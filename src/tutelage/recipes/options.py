@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from ..errors import ConfigError, unknown
 from .experiment import Augment
+from .naming import DataOptions
 
 EXPORTS = (".csv", ".parquet", ".html")
 """Kinds of files that a list of suspects can be written to."""
@@ -20,20 +21,9 @@ _COUNTS = ("seeds", "epochs", "batch_size", "threads", "classes", "resize")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(DataOptions):
     """Options of a recipe; None means: chosen to fit the data or the method."""
 
-    data: str = "digits"
-    """Data set: digits, mnist, cifar10, cifar100, a Parquet, npz, csv or TFRecord file, an image folder, a folder of
-    CIFAR's own binary files, or a Hub name owner/name."""
-    label: str | None = None
-    """Label column of Parquet, csv, TFRecord or Hub data."""
-    image: str | None = None
-    """Image column of Parquet, TFRecord or Hub data."""
-    classes: int | None = None
-    """Number of classes, for files that do not name them."""
-    resize: int | None = None
-    """Bring images to this many pixels a side."""
     noise: str = "0.4"
     """Share of the training labels to corrupt, in [0, 1]; several, as 0.2,0.4,0.8: a run for each, and one table."""
     noise_kind: str | None = None
@@ -190,6 +180,17 @@ def names_of(text: str, known: Iterable[str], what: str) -> tuple[str, ...]:
     if not names:
         raise ConfigError(f"--{what}s is empty; name at least one, such as {next(iter(known))}.")
     return names
+
+
+def on_this_machine(options: Any) -> dict[str, Any]:
+    """Set the threads that options ask for; return their device and threads as they then are.
+
+    Raises:
+        ConfigError: if there is no such device.
+    """
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    return {"device": str(pick_device(options.device)), "threads": torch.get_num_threads()}
 
 
 def pick_device(name: str) -> torch.device:

@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 from torch import Tensor
 
 from ..checkpoint import load_checkpoint, save_checkpoint
 from ..errors import CheckpointError
 from ..runs import RunFolder
-
-Record: TypeAlias = dict[str, Any]
+from .finished import Record as Record
+from .finished import by_moment, restore_lines
 
 
 @dataclass(frozen=True)
@@ -61,21 +60,5 @@ def read_outcome(folder: RunFolder, name: str) -> Outcome | None:
 
 def restore_metrics(folder: RunFolder, names: Sequence[str]) -> None:
     """Make the metric lines those of the finished trajectories and of the checkpoint, no more."""
-    records: list[Record] = []
-    finished = [name for name in names if folder.has(f"arms/{name}.json")]
-    for name in finished:
-        outcome = read_outcome(folder, name)
-        assert outcome is not None
-        records += _lines(outcome.records)
-    saved = folder.load()
-    if saved is not None:
-        if saved[1].get("trajectory") in finished:  # killed between its last file and the removal of its checkpoint
-            folder.drop_checkpoint()
-        else:
-            records += _lines(saved[1].get("records", []))
-    folder.write_metrics(records)
-
-
-def _lines(records: Sequence[Sequence[Record]]) -> list[Record]:
-    """Records by seed and epoch in the order in which they are written: by epoch, then seed."""
-    return [record for epoch in zip(*records) for record in epoch]
+    finished = {name: by_moment(found.records) for name in names if (found := read_outcome(folder, name)) is not None}
+    restore_lines(folder, finished, "trajectory", lambda facts: by_moment(facts.get("records", [])))

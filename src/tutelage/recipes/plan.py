@@ -9,15 +9,17 @@ from typing import Any
 
 import torch
 
-from ..data import DataSet, load
+from ..data import DataSet
 from ..errors import ConfigError
 from ..lesson import Batch
 from ..look_ahead import LookAhead
 from ..student import Student
 from ..teachers import CATALOGUE
+from . import naming
 from .arms import Arm
 from .experiment import make_setting
-from .options import Options, check_ranges, names_of, noise_kinds, noise_rates, pick_device
+from .naming import full
+from .options import Options, check_ranges, names_of, noise_kinds, noise_rates, on_this_machine
 from .schedule import Schedule
 from .trajectory import Training, Trajectory
 
@@ -67,27 +69,15 @@ def resolved(recipe: Recipe, options: Options) -> Options:
     if options.noise_kind is None and options.preset is None and options.trusted_labels is None:
         options = replace(options, noise_kind=recipe.kinds)
     check_ranges(options)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
     changes: dict[str, Any] = {"data": full(options.data), "trusted_labels": full(options.trusted_labels)}
     changes["noise"] = str(options.noise)  # numbers from Python
     changes["percentile"] = None if options.percentile is None else str(options.percentile)
-    changes |= {"device": str(pick_device(options.device)), "threads": torch.get_num_threads()}
-    return replace(options, **changes)
-
-
-def full(path: str | None) -> str | None:
-    """Return a name as it is, or the full path of a file, which a run that goes on elsewhere finds again."""
-    return str(Path(path).resolve()) if path and Path(path).exists() else path
+    return replace(options, **changes, **on_this_machine(options))
 
 
 def loaded(options: Options) -> tuple[DataSet, dict[str, str]]:
-    """Return the data and its fingerprints by role."""
-    resize = None if options.resize is None else (options.resize, options.resize)
-    data = load(options.data, label=options.label, image=options.image, num_classes=options.classes, resize=resize)
-    fingerprints = {"training": data.train.fingerprint()}
-    if data.test is not None:
-        fingerprints["test"] = data.test.fingerprint()
+    """Return the data and the fingerprints by role, of the file of trusted labels too."""
+    data, fingerprints = naming.loaded(options)
     if options.trusted_labels is not None and Path(options.trusted_labels).is_file():
         fingerprints["trusted label"] = hashlib.sha256(Path(options.trusted_labels).read_bytes()).hexdigest()
     return data, fingerprints

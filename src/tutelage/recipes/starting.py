@@ -1,15 +1,24 @@
 """Starting a run from options, and going on with one from what its folder keeps of them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import CheckpointError
 from ..runs import RunFolder, environment
+
+P_co = TypeVar("P_co", covariant=True)
+
+
+class Prepare(Protocol[P_co]):
+    """Makes a plan of options."""
+
+    def __call__(self, given: Any, *, fresh: bool) -> P_co:
+        """Return the plan; ``fresh``: the options are as a user gave them, not as a run folder keeps them."""
 
 
 class Planned(Protocol):
@@ -28,36 +37,59 @@ class Planned(Protocol):
 
 
 P = TypeVar("P", bound=Planned)
+
+
+@dataclass(frozen=True)
+class Recipe(Generic[P]):
+    """What one recipe differs in from another that is carried out alike.
+
+    Attributes:
+        name: of the recipe.
+        options: its dataclass; has ``device`` and ``checkpoint_seconds``.
+        prepare: from options to a plan; refuses what cannot work.
+    """
+
+    name: str
+    options: type[Any]
+    prepare: Prepare[P]
+
+
 Carry = Callable[[P, RunFolder], dict[str, Any]]
 """Carries a plan out in its folder, from where that stands; returns what ``result.json`` holds."""
 
 
-def start(name: str, prepare: Callable[..., P], options: Any, out: Path, carry: Carry[P]) -> dict[str, Any]:
-    """Carry a plan out in a new folder, after a rehearsal.
+def start(recipe: Recipe[P], options: Any, out: Path, carry: Carry[P]) -> dict[str, Any]:
+    """Carry the plan of a recipe out in a new folder, after a rehearsal.
 
     Args:
-        name: of the recipe.
-        prepare: from options to a plan; refuses what cannot work.
+        recipe: what to run.
         options: as the user gave them.
         out: the run folder; must not exist.
         carry: carries it out.
+
+    Returns:
+        what ``result.json`` holds.
+
+    Raises:
+        TutelageError: for unusable options or data, before anything is written; for a loss that is not finite, or a
+            folder that cannot be written, later.
     """
     RunFolder.check_free(out)
-    plan = prepare(options, fresh=True)
+    plan = recipe.prepare(options, fresh=True)
     plan.rehearse()
     where = environment(torch.device(plan.options.device))
-    folder = RunFolder.create(out, name, asdict(plan.options), plan.fingerprints, where)
+    folder = RunFolder.create(out, recipe.name, asdict(plan.options), plan.fingerprints, where)
     with folder.locked():
         return carry(plan, folder)
 
 
-def go_on(kind: type[Any], prepare: Callable[..., P], folder: RunFolder, carry: Carry[P]) -> dict[str, Any]:
-    """Carry on with the plan of a folder, whose options are of the dataclass ``kind``.
+def go_on(recipe: Recipe[P], folder: RunFolder, carry: Carry[P]) -> dict[str, Any]:
+    """Carry on with the plan of a folder.
 
     Raises:
         CheckpointError: if the folder cannot be read, or its data has changed.
     """
-    plan = prepare(stored_options(folder, kind), fresh=False)
+    plan = recipe.prepare(stored_options(folder, recipe.options), fresh=False)
     folder.check_data(plan.fingerprints)
     with folder.locked():
         return carry(plan, folder)

@@ -23,6 +23,7 @@ from .cohort import Cohort, Together, cohort
 from .diagnostics import Diagnostics
 from .dumping import Dumper
 from .experiment import Index, Labels, Rows, Setting
+from .finished import placed
 from .kept import given, kept, kept_dump
 from .outcome import Outcome, Record, read_outcome, write_outcome
 from .recorder import Recorder
@@ -136,13 +137,10 @@ def run_trajectory(
     finished = read_outcome(folder, trajectory.name)
     if finished is not None:
         return finished
-    try:
+    with placed(trajectory.name, folder):
         if trajectory.school is not None:
             return trajectory.school(trajectory, settings, training, folder, watcher)
         return _Run(trajectory, settings, training, folder, needed, watcher).to_the_end()
-    except NotFiniteError as error:
-        kept = "the last good checkpoint is kept" if folder.checkpoint.is_file() else "no checkpoint was made yet"
-        raise NotFiniteError(f"{trajectory.name}: {error} In {folder.path}, {kept}.") from error
 
 
 class _Run:

@@ -25,6 +25,7 @@ from .pseudo_labels.options import MOONS, Options, filled, with_batches
 from .pseudo_labels.running import Plan, Recipe
 from .pseudo_labels.setting import Setting
 from .pseudo_labels.views import Noise
+from .ranges import within
 from .trajectory import Watcher
 
 GRID = 60
@@ -100,8 +101,7 @@ def _prepare(given: Any, *, fresh: bool) -> Plan:
             "(--rows, at most 1000000) and needs at least one label."
         )
     for name in ("spread", "weak_noise", "strong_noise", "labelled_noise"):
-        if not 0 <= getattr(given, name) <= 100:
-            raise ConfigError(f"--{name.replace('_', '-')} is {getattr(given, name)}; it must be in 0..100.")
+        within(given, name, 0, 100)
     options = filled(given, MOONS)
     names = check_arms(options)
     if fresh:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from ..errors import ConfigError
+from .ranges import flag
 
 GIVEN: Final = object()
 """In a :class:`Use`: any value but None."""
@@ -31,7 +32,7 @@ class Use:
     def told(self) -> str:
         """Say the case in words, after "for"."""
         parts = [_told(name, wanted) for name, wanted in self.values.items() if wanted is not None]
-        without = [f"without {_flag(name)}" for name, wanted in self.values.items() if wanted is None]
+        without = [f"without {flag(name)}" for name, wanted in self.values.items() if wanted is None]
         cases = [*([f"with {' and '.join(parts)}"] if parts else []), *without]
         return " ".join([", ".join(self.arms) or "runs", *cases])
 
@@ -65,7 +66,7 @@ def check_used(given: Any, options: Any, table: Table, arms: Sequence[str] = ())
         cases = (cases,) if isinstance(cases, Use) else cases
         if getattr(given, name) != getattr(usual, name) and not any(case.holds(options, arms) for case in cases):
             raise ConfigError(
-                f"{_flag(name)} is for {', or '.join(case.told() for case in cases)}; nothing in this run looks at it, "
+                f"{flag(name)} is for {', or '.join(case.told() for case in cases)}; nothing in this run looks at it, "
                 "so leave it out."
             )
 
@@ -78,13 +79,9 @@ def _is(value: Any, wanted: Any) -> bool:
 
 def _told(name: str, wanted: Any) -> str:
     if wanted is GIVEN or wanted is True:
-        return _flag(name)
+        return flag(name)
     if wanted is False:
         return f"--no-{name.replace('_', '-')}"
     values = [str(value) for value in wanted] if isinstance(wanted, tuple) else [str(wanted)]
     several = f"{', '.join(values[:-1])} or {values[-1]}" if len(values) > 1 else values[0]
-    return f"{_flag(name)} {several}"
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return f"{flag(name)} {several}"

@@ -166,7 +166,9 @@ def following(run: Run, looks: Looks) -> Markup | None:
 
 def caches(run: Run) -> Markup | None:
     """Where the teachers' answers came from: files, which and how large, or the networks themselves, and why."""
-    found: Mapping[str, Mapping[str, Any]] = run.part("distillation").get("caches", {})
+    part = run.part("distillation")
+    live = {f"of {arm}": {"source": "live", "reason": reason} for arm, reason in part.get("live", {}).items()}
+    found: Mapping[str, Mapping[str, Any]] = {**part.get("caches", {}), **live}
     if not found:
         return None
     head = [tables.heading("Teacher"), tables.heading("Answers", class_="words")]
@@ -180,7 +182,7 @@ def caches(run: Run) -> Markup | None:
     note = paragraph(
         "A file stands for the teacher only if its fingerprint is that of the teacher, the rows and their transforms,",
         "if rows recomputed at the start agree, and if every input is the one that the teacher saw; else the run",
-        "stops. All steps of arms that only ask for logits are answered from it.",
+        "stops. All steps of arms that only ask for the teacher's logits are answered from it.",
     )
     return section("The teachers' answers", note, tables.table(head, rows))
 

@@ -52,6 +52,11 @@ def sentences(run: Run) -> list[str]:
     )
     if data.get("test_rows"):
         told.append(f"Accuracy is measured on {data['test_rows']:,} test examples, on which nothing is chosen.")
+    if run.part("config").get("teacher_weights") and not data.get("own_test", True):
+        told.append(
+            f"The teacher's weights are from a file, and {data['name']} has no test examples of its own: the teacher "
+            "may have learned from some of these."
+        )
     return told
 
 
@@ -126,9 +131,14 @@ def _training(run: Run) -> str:
 
 
 def _answers(run: Run) -> str:
-    found: Mapping[str, Mapping[str, Any]] = run.part("distillation").get("caches", {})
-    if not found:
-        return ""
-    files = [facts for facts in found.values() if facts["source"] == "cache"]
-    before, live = sum(bool(facts.get("reused")) for facts in files), len(found) - len(files)
-    return f"of {len(found)} teachers: {len(files)} from files, {before} of these from before, {live} live"
+    part = run.part("distillation")
+    found: Mapping[str, Mapping[str, Any]] = part.get("caches", {})
+    told = []
+    if found:
+        files = [facts for facts in found.values() if facts["source"] == "cache"]
+        before, live = sum(bool(facts.get("reused")) for facts in files), len(found) - len(files)
+        told.append(f"of {len(found)} teachers: {len(files)} from files, {before} of these from before, {live} live")
+        reasons = dict.fromkeys(facts.get("reason", "") for facts in found.values() if facts["source"] != "cache")
+        told += [f"live, because {reason.rstrip('.')}" for reason in reasons]
+    told += [f"{arm} live, because {reason}" for arm, reason in part.get("live", {}).items()]
+    return "; ".join(told)

@@ -5,6 +5,7 @@ A loss is a frozen dataclass called as ``loss(logits, SoftTarget(y, teacher_logi
 """
 
 from .answers import Noise as Noise
+from .answers import confidence as confidence
 from .answers import confidence_weights as confidence_weights
 from .answers import disturbed as disturbed
 from .answers import ensemble as ensemble

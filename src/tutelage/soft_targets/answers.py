@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..divergences import log_probabilities, wide
 from ..errors import ConfigError, ShapeError, unknown
+from ..losses import per_row
 from ..randomness import hashed_tensor, real_tensor
 from .targets import TopLogits, largest_probability
 
@@ -111,25 +112,43 @@ def permuted(logits: Tensor, index: Tensor, key: int) -> Tensor:
     Of the answer's "dark knowledge" this keeps how sure it is, and loses which classes are alike.
 
     Args:
-        logits: (..., C).
-        index: int64 positions of the examples in the data set, (...).
+        logits: (N, ..., C); each position of a row has an order of its own.
+        index: int64 positions of the examples in the data set, (N,).
         key: of the draw.
+
+    Raises:
+        ShapeError: unless there is an index for each row.
 
     Source: Furlanello et al., "Born-again neural networks", ICML 2018 (permuted predictions).
     """
+    if index.shape != logits.shape[:1]:
+        raise ShapeError(
+            f"permuted: logits have shape {tuple(logits.shape)} and index {tuple(index.shape)}, but needs "
+            f"({len(logits)},), one a row."
+        )
     top = torch.zeros_like(logits, dtype=torch.long).scatter(-1, logits.argmax(-1, keepdim=True), 1)
     others = top.argsort(stable=True)[..., :-1]
-    draws = hashed_tensor(hashed_tensor(key, index).unsqueeze(-1), torch.arange(others.shape[-1], device=index.device))
+    places = torch.arange(others.shape[1:].numel(), device=index.device)
+    draws = hashed_tensor(hashed_tensor(key, index).unsqueeze(-1), places).view(others.shape)
     return logits.scatter(-1, others, logits.gather(-1, others.gather(-1, draws.argsort(-1))))
 
 
-def confidence_weights(logits: Tensor | TopLogits) -> Tensor:
-    """Return ``w_i = N max_c p_t,i / sum_j max_c p_t,j``, (N,), of mean 1: sure answers count more.
+def confidence(logits: Tensor | TopLogits) -> Tensor:
+    """Return how sure each row's answer is, ``max_c softmax(logits)_c``, (N,): its mean over inner positions.
 
     Args:
-        logits: the teacher's, (N, C), or the largest of them.
+        logits: (N, ..., C), or the largest of them with their tail at temperature 1.
+    """
+    return per_row(largest_probability(logits))
+
+
+def confidence_weights(logits: Tensor | TopLogits) -> Tensor:
+    """Return ``w_i = N c_i / sum_j c_j`` of the :func:`confidence` c, (N,), of mean 1: sure answers count more.
+
+    Args:
+        logits: the teacher's, (N, ..., C), or the largest of them.
 
     Source: Furlanello et al., ICML 2018 (confidence weighted by teacher max; there of sum 1).
     """
-    most = largest_probability(logits)
+    most = confidence(logits)
     return most / most.mean()

@@ -1,6 +1,7 @@
 """What all losses on soft targets share: labels beside a teacher, and their weights."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor
 
@@ -35,13 +36,19 @@ class TargetLoss(ABC):
     def divergence(self, logits: Tensor, target: SoftTarget) -> Tensor:
         """Return what the teacher's answers add before ``kd_weight``, a number for each row of logits (..., C)."""
 
-    def __call__(self, logits: Tensor, target: SoftTarget) -> Tensor:
-        """Return the loss of each row, (N,), for logits (N, ..., C).
+    def __call__(self, logits: Tensor, target: Any) -> Tensor:
+        """Return the loss of each row, (N,), for logits (N, ..., C) and a :class:`SoftTarget`.
 
         Raises:
-            ConfigError: if ``ce_weight`` is above 0 and there are no labels, or the teacher's logits are missing.
+            ConfigError: for another target, if ``ce_weight`` is above 0 and there are no labels, or if the teacher's
+                logits are missing.
             ShapeError: if the teacher's logits do not fit the student's.
         """
+        if not isinstance(target, SoftTarget):
+            raise ConfigError(
+                f"{type(self).__name__} takes a SoftTarget(y, logits), but the target is a {type(target).__name__}: "
+                "use the teacher Distillation, or the loss cross_entropy."
+            )
         terms = []
         if self.ce_weight:
             if target.y is None:

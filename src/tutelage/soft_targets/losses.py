@@ -244,7 +244,7 @@ def degenerate_rows(loss: TargetLoss, logits: Tensor, target: SoftTarget) -> Ten
         else:
             found = [constant(z) for z in answers]
         flat = torch.cat([(a | b).flatten() for a, b in zip(found[::2], found[1::2])])
-        if not loss.ce_weight and bool(flat.all()):
+        if not loss.ce_weight and flat.numel() and bool(flat.all()):
             raise ConfigError(
                 f"{type(loss).__name__}: all rows of the student's or of the teacher's logits are constant, which have "
                 "no gradient: use ce_weight above 0, or do not start the student's last layer at 0."

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..divergences import check_temperature, kl, log_probabilities, wide
+from ..divergences import check_temperature, kl, log_probabilities, log_sum, wide
 from ..errors import ConfigError, ShapeError
 
 
@@ -93,10 +93,10 @@ def bucket_kl(z_s: Tensor, target: TopLogits, temperature: float = 1.0) -> Tenso
             f"the teacher's top logits have shape {tuple(indices.shape)}, but the student's logits are "
             f"{tuple(z_s.shape)}: both need the same rows, and at most as many top classes as classes."
         )
-    z_s = wide(z_s) / temperature
+    z_s = log_probabilities(z_s, temperature)  # near 0: the sum of large logits loses digits
     of_teacher, of_student = wide(target.values) / temperature, z_s.gather(-1, indices)
     if indices.shape[-1] < z_s.shape[-1]:
-        rest = torch.logsumexp(_without(z_s, indices), -1, keepdim=True)
+        rest = log_sum(_without(z_s, indices))
         of_teacher, of_student = torch.cat([of_teacher, tail.unsqueeze(-1)], -1), torch.cat([of_student, rest], -1)
     return kl(of_student, of_teacher)
 
@@ -104,7 +104,7 @@ def bucket_kl(z_s: Tensor, target: TopLogits, temperature: float = 1.0) -> Tenso
 def largest_probability(logits: Tensor | TopLogits) -> Tensor:
     """Return ``max_c softmax(logits)_c``, (...); of top logits it needs the tail at temperature 1."""
     if isinstance(logits, Tensor):
-        return log_probabilities(logits).amax(-1).exp()
+        return torch.softmax(wide(logits), -1).amax(-1)
     values, tail = wide(logits.values), tail_at(logits, 1.0)
     return (values.amax(-1) - torch.logaddexp(values.logsumexp(-1), tail)).exp()
 

@@ -14,17 +14,17 @@ import torch
 
 from tutelage.errors import CheckpointError, DataError, ShapeError, StaleTarget
 from tutelage.logit_cache import LogitFile, Storage
-from tutelage.logit_cache.file import Part
 from tutelage.logit_cache.filling import fill
 from tutelage.logit_cache.inputs import Inputs
 from tutelage.logit_cache.layout import Layout
-from tutelage.logit_cache.probes import probes
+from tutelage.logit_cache.measures import Products, measure_of
+from tutelage.logit_cache.part import Part
 
 from .common import CLASSES, Linear, rows
 
 
 def planned(inputs, storage=Storage("float32"), classes=CLASSES, **facts):  # noqa: B008 - frozen
-    return Layout({"a": "1", **facts}, inputs.index, inputs.views, classes, storage)
+    return Layout({"a": "1", **facts}, inputs.index, inputs.views, classes, storage, measure_of(inputs))
 
 
 def made(path, n=60, *, index=None, storage=Storage("float32"), teacher=None, size=16):  # noqa: B008 - frozen
@@ -42,9 +42,13 @@ def test_rows_come_back_by_their_ids_in_any_order(tmp_path):
     z = file.logits(file.entries(asked, None), torch.float32)
     x = torch.cat([inputs.at(np.searchsorted(inputs.index, [i]), 0) for i in asked.tolist()])
     torch.testing.assert_close(z, Linear().answers(x), rtol=0, atol=1e-4)
-    stored, norm = file.probes(file.entries(asked, None))
-    np.testing.assert_allclose(stored, probes(x), atol=1e-5 * norm.max())
-    np.testing.assert_allclose(norm, x.flatten(1).norm(dim=1), rtol=2**-8)
+    stored, norm = file.seen(file.entries(asked, None))
+    measure = file.layout.measure
+    np.testing.assert_allclose(stored, measure.measured(x).numpy(), atol=1e-5 * norm.max())
+    assert isinstance(measure, Products)
+    assert np.array_equal(measure.exponent, measure_of(inputs).exponent)
+    scaled = x.flatten(1) * 0.5 ** torch.from_numpy(measure.exponent).float()
+    np.testing.assert_allclose(norm[:, 0], scaled.norm(dim=1), rtol=2**-8)
 
 
 def test_the_file_is_hardly_larger_than_its_logits(tmp_path):
@@ -124,7 +128,8 @@ def test_every_cut_is_found(tmp_path):
         10: "holds no logits of a teacher; give another path",
         23: "holds no logits of a teacher; give another path",
         header - 1: f"is cut: its header has {header - 25} of {header - 24} bytes; remove it",
-        header + 80: f"is cut or damaged: it has {header + 80} bytes, needs {len(content):,}; remove it",
+        header + 80: "is cut or damaged: Error -5 while decompressing data: incomplete or truncated stream; remove it",
+        1500: f"is cut or damaged: it has 1,500 bytes, needs {len(content):,}; remove it",
         len(content) - 1: f"it has {len(content) - 1:,} bytes, needs {len(content):,}; remove it",
     }
     for size, text in needed.items():
@@ -153,9 +158,9 @@ def test_a_file_that_is_not_complete_or_of_another_version(tmp_path):
     content = path.read_bytes()
     assert "is not complete; remove it" in damaged(path, lambda c: c[:-16] + b"unfinished".ljust(16))
     length = struct.unpack("<16sII", content[:24])[1]
-    text = content[24 : 24 + length].replace(b'"format": 1,', b'"format": 9,')
+    text = content[24 : 24 + length].replace(b'"format": 2,', b'"format": 9,')
     newer = struct.pack("<16sII", content[:16], length, zlib.crc32(text)) + text + content[24 + length :]
-    assert "has logit format 9, but this version reads 1; remove it" in damaged(path, lambda c: newer)
+    assert "has logit format 9, but this version reads 2; remove it" in damaged(path, lambda c: newer)
     with pytest.raises(CheckpointError, match="b does not exist"):
         LogitFile(tmp_path / "b")
 
@@ -202,6 +207,39 @@ def test_a_part_of_other_logits_or_a_damaged_one_is_refused(tmp_path):
         fill(tmp_path / "a", planned(inputs), Linear(), inputs)
 
 
+def test_a_damaged_row_of_a_part_is_asked_for_again(tmp_path):
+    made(tmp_path / "whole")
+    inputs = Inputs(rows())
+    for name in ("logits", "probes", "norm"):
+        path = tmp_path / name
+        with pytest.raises(KeyboardInterrupt):
+            fill(path, planned(inputs), Failing(3), inputs, batch_size=16)
+        part = tmp_path / f"{name}.part"
+        content = bytearray(part.read_bytes())
+        at, kind, (_, width) = planned(inputs).columns[name]
+        content[at + 20 * width * kind.itemsize] ^= 1  # of row 20, in the second of three batches that are there
+        part.write_bytes(content)
+        teacher = Linear()
+        fill(path, planned(inputs), teacher, inputs, batch_size=16)
+        assert teacher.calls == 2  # the second and the fourth
+        assert path.read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_a_part_without_its_sums_is_begun_anew(tmp_path):
+    made(tmp_path / "whole")
+    inputs = Inputs(rows())
+    for change in (lambda sums: sums.unlink(), lambda sums: sums.write_bytes(b"short")):
+        with pytest.raises(KeyboardInterrupt):
+            fill(tmp_path / "a", planned(inputs), Failing(3), inputs, batch_size=16)
+        change(tmp_path / "a.part.sums")
+        teacher = Linear()
+        fill(tmp_path / "a", planned(inputs), teacher, inputs, batch_size=16)
+        assert teacher.calls == 4
+        assert (tmp_path / "a").read_bytes() == (tmp_path / "whole").read_bytes()
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".a.lock", ".whole.lock", "a", "whole"]
+        (tmp_path / "a").unlink()
+
+
 def test_one_writer_at_a_time(tmp_path):
     inputs = Inputs(rows())
     with (
@@ -223,7 +261,7 @@ def test_a_writer_that_comes_late_finds_the_file(tmp_path):
 def test_a_file_is_not_finished_before_all_rows_are_there(tmp_path):
     inputs = Inputs(rows(4))
     layout = planned(inputs)
-    columns = {"logits": torch.zeros(2, CLASSES), "probes": torch.zeros(2, 4), "norm": torch.ones(2).bfloat16()}
+    columns = {"logits": torch.zeros(2, CLASSES), "probes": torch.zeros(2, 4), "norm": torch.ones(2, 1).bfloat16()}
     with Part(tmp_path / "a", layout) as part:
         part.put(slice(0, 2), 0, columns)
         assert part.has(slice(0, 2), 0)

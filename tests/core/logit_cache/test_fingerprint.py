@@ -63,7 +63,7 @@ def test_another_teacher(path):
     assert refused(path, Linear(name="b"), rows_of()) == "the teacher has changed (name)"
     net = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.Linear(8, CLASSES))
     assert refused(path, Frozen(net), rows_of()).startswith(
-        "the teacher has changed (architecture, class_map, name and "
+        "the teacher has changed (architecture, attributes, attributes 0 and 10 more)"
     )
 
 

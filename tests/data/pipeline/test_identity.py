@@ -1,14 +1,19 @@
 """What tells one pipeline from another: arguments, functions, the key of a cache file; and damaged states."""
 
+import copy
 import json
+import re
+from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from tutelage.data import Pipeline
+from tutelage.data import Augmentation, Crop, Flip, Pipeline
+from tutelage.data.pipeline.identity import described
 from tutelage.errors import CannotResume, DataError
 
 from .chains import always
@@ -66,6 +71,112 @@ def test_a_lambda_as_factory():
     pipe = Pipeline.from_generator(lambda: [1], restartable=True)
     with pytest.raises(CannotResume, match=r"^from_generator: a lambda .*; give a named function\.$"):
         iter(pipe).state_dict()
+
+
+# ---- with what functions and objects hold
+
+
+def adding(k):
+    def add(value):
+        return value + k
+
+    return add
+
+
+def with_default(k):
+    def add(value, k=k):
+        return value + k
+
+    return add
+
+
+def with_keyword(k):
+    def add(value, *, k=k):
+        return value + k
+
+    return add
+
+
+class Adder:
+    """Is called."""
+
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, value):
+        return value + self.k
+
+    def add(self, value):
+        return value + self.k
+
+
+@dataclass(frozen=True)
+class Adds:
+    """Is called, too."""
+
+    k: float
+
+    def __call__(self, value):
+        return value + self.k
+
+
+class AddsTwice(nn.Module):
+    """As transforms of torchvision are."""
+
+    def __init__(self, k):
+        super().__init__()
+        self.inner = nn.Identity()
+        self.k = k
+
+    def forward(self, value):
+        return value + 2 * self.k
+
+
+def looped(k):
+    """A function that closes over itself."""
+
+    def add(value):
+        return value + k if value else add(value + 1)
+
+    return add
+
+
+HOLDING = {
+    "closure": adding,
+    "default": with_default,
+    "keyword": with_keyword,
+    "object": Adder,
+    "data class": Adds,
+    "module": AddsTwice,
+    "method": lambda k: Adder(k).add,
+    "partial": lambda k: partial(second, adding(k)),
+    "closure of a closure": lambda k: adding(adding(k)),
+    "closure over itself": looped,
+}
+
+
+@pytest.mark.parametrize("name", HOLDING)
+@pytest.mark.parametrize(
+    ("a", "b"), [(1, 2), ([1, {2: 3}], [1, {2: 4}]), (torch.ones(2), torch.tensor([1, 1.5]))], ids=["n", "nest", "x"]
+)
+def test_contents_are_told_if_asked_for(name, a, b):
+    one, again, other = (TEN.map(HOLDING[name](value)).node for value in (a, copy.deepcopy(a), b))
+    assert described(one, contents=True) == described(again, contents=True) != described(other, contents=True)
+    json.dumps(described(one, contents=True))
+    if name not in ("data class", "partial"):  # whose fields and arguments every state tells
+        assert described(one) == described(again) == described(other)  # a state accepts it
+
+
+def test_contents_of_an_augmentation_are_its_arguments_and_code():
+    def parts(*looks):
+        return described(ROWS.augment(Augmentation(*looks)).node, contents=True)
+
+    assert parts(Crop(1), Flip()) == parts(Crop(1), Flip()) != parts(Crop(2), Flip())
+    crop = parts(Crop(1))[1]["augmentation"][1]["transforms"][0]
+    assert crop[0].endswith("Crop")
+    assert re.fullmatch("[0-9a-f]{64}", crop[1]["code"])
+    versioned = described(TEN.map(adding(1), version="1").node, contents=True)
+    assert versioned == described(TEN.map(adding(2), version="1").node, contents=True)  # the user's word
 
 
 # ---- damaged states

@@ -85,27 +85,30 @@ def hops(
     Raises:
         ConfigError: naming the option.
     """
-    ts, kds = _numbers("temperature", temperature, taught), _numbers("kd-weight", kd_weight, taught)
+    ts = _numbers("temperature", temperature, taught, most=1000, above=True)
+    kds = _numbers("kd-weight", kd_weight, taught)
     if ce_weight is not None:
         ces = _numbers("ce-weight", ce_weight, taught)
     elif any(kd > 1 for kd in kds):
         raise ConfigError(f"--kd-weight is {max(kds):g}, above 1; give --ce-weight as well.")
     else:
         ces = [round(1 - kd, 12) for kd in kds]
-    for option, values in (("kd-weight", kds), ("ce-weight", ces)):
-        if min(values) < 0:
-            raise ConfigError(f"--{option} is {min(values):g}; it must be at least 0.")
-    if min(ts) <= 0:
-        raise ConfigError(f"--temperature is {min(ts):g}; it must be above 0.")
+    for name, ce, kd in zip(taught, ces, kds):
+        if not ce and not kd:
+            raise ConfigError(f"--ce-weight and --kd-weight are both 0, which leaves {name} nothing to learn from.")
     return {name: KnowledgeDistillation(*each) for name, each in zip(taught, zip(ts, ces, kds))}
 
 
-def _numbers(option: str, text: str, taught: Sequence[str]) -> list[float]:
-    """One number for each network."""
+def _numbers(option: str, text: str, taught: Sequence[str], *, most: float = 10**6, above: bool = False) -> list[float]:
+    """One number for each network, from 0, or above it, to the largest."""
     try:
         found = [float(value) for value in text.split(",")]
     except ValueError:
         raise ConfigError(f'--{option} is "{text}"; it needs a number, or several separated by commas.') from None
+    for value in found:
+        if not (0 <= value <= most) or (above and not value):
+            needed = f"above 0, at most {most}" if above else f"in 0..{most}"
+            raise ConfigError(f"--{option} is {value:g}; it must be {needed}.")
     if len(found) == 1:
         return found * len(taught)
     if len(found) != len(taught):

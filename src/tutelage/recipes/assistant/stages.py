@@ -13,7 +13,7 @@ from ...losses import cross_entropy
 from ...soft_targets import KnowledgeDistillation
 from ...teacher import Teacher
 from ...teachers import Distillation, Uniform
-from ..distilling import Ended, Networks, Setting, Stage
+from ..distilling import Ended, Given, Networks, Setting, Stage
 from ..distilling.options import Chosen
 from ..distilling.preparing import steps_of
 from ..distilling.stage import Record
@@ -24,6 +24,7 @@ Make: TypeAlias = Callable[[Setting, Networks], Teacher]
 
 DIRECT = "direct"
 CONTROLS = ("scratch", "label-smoothing", DIRECT)
+PLANNED = "planned"
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,20 @@ class Chains:
         """Return the stages of a path but the teacher's, in order."""
         whole = (*path, self.student)
         return [self.hop(whole[:place], network) for place, network in enumerate(whole)]
+
+    def arm(self, path: Path) -> str:
+        """Return the name of the stage of the student behind a path."""
+        return taught_name(path, self.student, self.student)
+
+    def planned(self, arms: Mapping[int, str]) -> Stage:
+        """Return for each seed the student of one of the arms, as it is."""
+        return Given(
+            name=PLANNED,
+            about="For each seed the student behind the assistants that its own validation rows proposed.",
+            needs=tuple(dict.fromkeys(arms.values())),
+            take=lambda setting, networks: list(networks[arms[setting.seed]]),
+            like=lambda setting: [setting.net(self.student.net, "student")],
+        )
 
     def _student(
         self,

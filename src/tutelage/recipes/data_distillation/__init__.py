@@ -2,14 +2,14 @@
 
 One network learns from the labelled rows (the labeller); its mean answers to fixed views label the others; a fresh
 student learns from the union, a fixed share of every batch labelled. The arms differ in whose answers count. They
-share labelled rows, initial networks and draws by seed, so that ``views-hard - supervised`` is what the other rows are
-worth, and ``views-hard - one-view-hard`` what the views are.
+share labelled rows and initial networks by seed (batches differ by nature), so that ``views-hard - supervised`` is what
+the other rows are worth, and ``views-hard - one-view-hard`` what the views are.
 
 Source: Radosavovic et al., "Data distillation: towards omni-supervised learning", CVPR 2018, in a size for two cores,
 for classification.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,13 +26,15 @@ from ...runs import RunFolder
 from ...teachers import Uniform
 from ..distilling import Plan, Recipe, Setting, Stage, Taught, running
 from ..distilling.files import Left
-from ..distilling.options import DIGITS, PUBLISHED, Chosen, Common, check, within
+from ..distilling.options import DIGITS, PUBLISHED, Chosen, Common, check
 from ..distilling.preparing import chosen, loaded, rule, settings
+from ..distilling.using import refuse_unused
 from ..options import names_of
+from ..ranges import within
 from ..trajectory import Watcher
 from .arms import ARMS as ARMS
-from .arms import BASELINES, USUAL, Arm
-from .labelling import SelfLabels, union
+from .arms import BASELINES, UNION, USED, USUAL, Arm
+from .labelling import SelfLabels, quality, silence, union
 from .showing import keep_views
 
 HELP = "Data distillation: answers to several views label rows without labels, and a fresh student learns from all."
@@ -45,6 +47,9 @@ class Config(Common):
     schedule: Literal["auto", "digits", "published"] = "auto"
     """What options become that are not given: as for our comparison on digits, for colour images (published: 4,000
     labels, a small residual network, 40,000 steps), or auto: the latter for such of at least 32 pixels a side."""
+    seeds: int | None = None
+    """Number of seeds; each draws its own split, labelled rows and initial networks, shared by all arms; default: 5,
+    published 1."""
     arms: str | None = None
     """Arms to compare, separated by commas: supervised, label-smoothing, one-view-hard, one-view-soft, views-hard,
     views-soft, ensemble-hard, ensemble-soft, true-labels; default: without one-view-soft and ensemble-soft."""
@@ -56,16 +61,17 @@ class Config(Common):
     """Share of each batch that is labelled, in (0, 1); as many rows as that is, rounded."""
     views: str | None = None
     """Views that answers are averaged over: a bank (one, digits, pictures), or names as identity, mirror, x0.6 and
-    y-0.6 (pixels), turn12 (degrees), zoom1.1, scale0.75 and mirror+zoom1.1, separated by commas; default: digits,
-    published pictures."""
+    y-0.6 (pixels), turn12 (degrees), zoom1.1, scale0.75 and mirror+zoom1.1, separated by commas; default: pictures
+    for colour images of at least 32 pixels a side, else digits."""
     threshold: float = 0.0
-    """Least confidence of a label that is used, in [0, 1]."""
+    """Least confidence of a label that is used, in [0, 1]; where none is, a student learns from labelled rows alone."""
     ensemble: int = 4
     """Labelling networks of ensemble-hard and ensemble-soft."""
     label_smoothing: float = 0.1
     """Smoothing of label-smoothing, in (0, 1]."""
     warp: bool | None = None
-    """Random shifts by 0.7 pixels and turns by 12 degrees in training; default: for images without crops and flips."""
+    """Random shifts by 0.7 pixels and turns by 12 degrees in training; default: for images that --augment auto neither
+    crops nor flips."""
     student: str | None = None
     """Network of labellers and students: mlp[-gelu]-W1-W2[-dropout-P], cnn, lenet, plainD, vggD, resnetD, resnetDxK,
     wrn-D-W, or your own as package.module:function; default: mlp-gelu-128-dropout-0.2, published resnet20."""
@@ -104,9 +110,11 @@ def _prepare(given: Any, *, fresh: bool) -> Plan:
     names = _checked(given)
     data, fingerprints = loaded(given)
     options = _chosen(given, data)
+    if fresh:
+        refuse_unused(given, options, data, USED, names)
     _check_rows(options, data, names)
     seeds = [_warped(setting, options) for setting in settings(data, options)]
-    _check_labels(options, seeds[0])
+    _check_labels(options, seeds[0], names)
     stages = _stages(options, names)
     return Plan(RECIPE, options, stages, names, seeds, fingerprints, baselines=BASELINES, extras=_extras)
 
@@ -117,6 +125,7 @@ def _checked(given: Any) -> tuple[str, ...]:
     for name, least, most in (("labels", 1, 10**8), ("labeller_steps", 1, 10**8), ("ensemble", 2, 100)):
         within(given, name, least, most)
     within(given, "threshold", 0, 1)
+    within(given, "labelled_share", 0, 1)
     within(given, "label_smoothing", 0, 1, above=True)
     if given.views is not None:
         named_views(given.views)
@@ -134,12 +143,11 @@ def _usual(target: str | None) -> tuple[str, ...]:
 
 
 def _chosen(given: Any, data: DataSet) -> Chosen:
-    images = data.train.x.ndim == 4
-    colour = images and data.train.x.shape[1] == 3 and min(data.train.x.shape[2:]) >= 32
     options = chosen(given, data, _PROFILES)
-    warp = images and options.augment == "none" if options.warp is None else options.warp
+    still = data.train.x.ndim == 4 and given.augment == "auto" and options.augment == "none"
+    warp = still if options.warp is None else options.warp
     steps = options.labeller_steps or max(1, options.steps // 2)
-    views = options.views or ("pictures" if colour else "digits")
+    views = options.views or ("pictures" if data.train.colour else "digits")
     return replace(options, labeller_steps=steps, views=views, warp=warp)
 
 
@@ -156,18 +164,28 @@ def _check_rows(options: Chosen, data: DataSet, names: tuple[str, ...]) -> None:
         )
 
 
-def _check_labels(options: Chosen, first: Setting) -> None:
+def _check_labels(options: Chosen, first: Setting, names: tuple[str, ...]) -> None:
     rows, classes = len(first.order), first.classes
     if options.labels < classes:
         raise ConfigError(
             f"--labels is {options.labels}, fewer than the {classes} classes of {first.source.name}; give at least one "
             "a class."
         )
-    if options.labels >= rows:
-        raise ConfigError(
-            f"--labels is {options.labels} of {rows} training rows, which leaves none to be labelled; use fewer."
-        )
-    union_sizes(options.batch_size, options.labelled_share)
+    others = _joined(names)
+    if options.labels > rows - others:
+        leaves = ", which leaves none to be labelled" if options.labels == rows else ""
+        raise ConfigError(f"--labels is {options.labels} of {rows} training rows{leaves}; use fewer.")
+    if others:
+        _sizes(options)
+
+
+def _joined(names: Sequence[str]) -> bool:
+    """Whether an arm studies other rows than the labelled ones."""
+    return any(name in UNION for name in names)
+
+
+def _sizes(options: Chosen) -> tuple[int, int]:
+    return union_sizes(options.batch_size, options.labelled_share)
 
 
 def _warped(setting: Setting, options: Chosen) -> Setting:
@@ -210,7 +228,6 @@ def _student(options: Chosen, name: str, arm: Arm, labellers: tuple[str, ...]) -
         paired_by=("initialisation",),  # batches differ by nature
         stack=options.stack,
     )
-    sizes = union_sizes(options.batch_size, options.labelled_share)
     draw = {"steps": options.steps, "replacement": options.replacement}
 
     def own(setting: Setting) -> Any:
@@ -227,7 +244,7 @@ def _student(options: Chosen, name: str, arm: Arm, labellers: tuple[str, ...]) -
             return common(
                 teacher=lambda setting, networks: Uniform(),
                 batch=lambda setting, networks: union(
-                    setting, own(setting), setting.order[options.labels :], sizes, true=True, **draw
+                    setting, own(setting), setting.order[options.labels :], _sizes(options), true=True, **draw
                 ),
             )
     views = named_views(options.views) if arm.source == "views" else (Identity(),)
@@ -236,7 +253,9 @@ def _student(options: Chosen, name: str, arm: Arm, labellers: tuple[str, ...]) -
     return common(
         needs=needs,
         teacher=labels.teacher,
-        batch=lambda setting, networks: union(setting, own(setting), labels.of(setting, networks).rows, sizes, **draw),
+        batch=lambda setting, networks: union(
+            setting, own(setting), labels.of(setting, networks).rows, _sizes(options), **draw
+        ),
         facts=labels.facts,
     )
 
@@ -248,22 +267,18 @@ def _rule(options: Chosen, steps: int) -> Any:
 def _extras(plan: Plan, left: Left, outcomes: Any, folder: RunFolder, result: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was labelled, and in sentences how well, as parts of the result."""
     options, rows = plan.options, len(plan.settings[0].order)
-    lines = list(result["conclusion"]["lines"])
-    for name in plan.arms:
-        metrics = result["arms"][name]
-        if "label_accuracy" in metrics:
-            right, kept = (100 * metrics[metric]["mean"] for metric in ("label_accuracy", "kept_share"))
-            lines.append(
-                f"{name}: {right:.2f} % of its labels are right, with {kept:.0f} % of {rows - options.labels:,} rows."
-            )
+    told = {name: outcomes[name].ends for name in plan.arms if "kept_share" in outcomes[name].ends[0]}
+    lines = [line for name, ends in told.items() for line in quality(name, ends, rows - options.labels)]
+    silent = [line for name, ends in told.items() for line in silence(name, ends, options.threshold)]
     facts = {
         "labelled_rows": options.labels,
         "other_rows": rows - options.labels,
-        "labelled_a_batch": union_sizes(options.batch_size, options.labelled_share)[0],
+        "labelled_a_batch": _sizes(options)[0] if _joined(plan.arms) else options.batch_size,
         "views": [repr(view) for view in named_views(options.views)],
     }
     keep_views(plan, left, folder)
-    return {"data_distillation": facts, "conclusion": {**result["conclusion"], "lines": lines}}
+    conclusion = {**result["conclusion"], "lines": [*result["conclusion"]["lines"], *lines]}
+    return {"data_distillation": facts, "conclusion": conclusion, "warnings": [*silent, *result["warnings"]]}
 
 
 RECIPE = Recipe("data-distillation", Config, _prepare)

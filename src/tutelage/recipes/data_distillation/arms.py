@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ..used import Table, use
+
 Source = Literal["labels", "one view", "views", "ensemble", "truth"]
 """What is studied: labelled rows alone, or with others whose labels are answers of one network to one view or to
 several, or of several networks, or right."""
@@ -56,3 +58,15 @@ USUAL = ("supervised", "label-smoothing", "one-view-hard", "views-hard", "views-
 """The arms of a run if none are named."""
 BASELINES = ("supervised", "one-view-hard")
 """What every other arm is compared with, if they are in the run."""
+
+_TOLD = tuple(name for name, arm in ARMS.items() if arm.target is not None)
+UNION = (*_TOLD, "true-labels")
+"""The arms that study other rows than the labelled ones."""
+USED: Table = {
+    "views": use(*(name for name in _TOLD if ARMS[name].source == "views")),
+    "ensemble": use(*(name for name in _TOLD if ARMS[name].source == "ensemble")),
+    "label_smoothing": use("label-smoothing"),
+    "labelled_share": use(*UNION),
+    **dict.fromkeys(("threshold", "labeller_steps"), use(*_TOLD)),
+}
+"""When options count that do not always."""

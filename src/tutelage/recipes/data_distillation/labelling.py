@@ -12,7 +12,7 @@ from ...data import View
 from ...data.sources import IntArray
 from ...frozen import Frozen
 from ...lesson import Batch
-from ...multi_view import averaged, confident_rows
+from ...multi_view import averaged
 from ...teachers import OfflinePseudoLabels
 from ..distilling import Ended, Networks, Setting, Stream
 from ..distilling.stage import Record
@@ -24,14 +24,16 @@ class Labelled(NamedTuple):
     """Rows that networks labelled.
 
     Attributes:
-        rows: positions of those that are sure enough, (n,).
+        rows: positions of those that are sure enough, (n,); there may be none.
         p: their probabilities, (n, C).
         total: how many rows there were.
+        surest: the largest confidence among all of them.
     """
 
     rows: IntArray
     p: Tensor
     total: int
+    surest: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +56,7 @@ class SelfLabels:
     _found: dict[tuple[int, bool], Labelled] = field(default_factory=dict)
 
     def of(self, setting: Setting, networks: Networks) -> Labelled:
-        """Return the rows that the networks of a seed labelled.
-
-        Raises:
-            DataError: if the threshold keeps none.
-        """
+        """Return the rows that the networks of a seed labelled."""
         key = (setting.seed, setting.rehearsing)
         if key not in self._found:
             self._found[key] = self._answers(setting, [net for name in self.needs for net in networks[name]])
@@ -74,8 +72,9 @@ class SelfLabels:
             for piece in _pieces(rows)
         ]
         p = torch.cat(pieces)
-        keep = confident_rows(p, 0.0 if setting.rehearsing else self.threshold)
-        return Labelled(rows[keep.cpu().numpy()], p[keep], len(rows))
+        confidence = p.amax(1)
+        keep = confidence >= (0.0 if setting.rehearsing else self.threshold)
+        return Labelled(rows[keep.cpu().numpy()], p[keep], len(rows), float(confidence.max()))
 
     def teacher(self, setting: Setting, networks: Networks) -> OfflinePseudoLabels:
         """Return the teacher of the union: labelled rows as they are labelled, the others as the networks say."""
@@ -88,9 +87,11 @@ class SelfLabels:
         return OfflinePseudoLabels(p.clamp_min(torch.finfo(p.dtype).tiny).log(), index, hard=self.hard)
 
     def facts(self, ended: Ended) -> Record:
-        """Return how many rows were labelled, which share that is, and how many of the labels are right: of all,
-        and by confidence, in ten bins from 0 to 1."""
+        """Return which share of the rows was labelled, and how many of the labels are right: of all, and by confidence,
+        in ten bins from 0 to 1; where no row was sure enough, the largest confidence."""
         found = self.of(ended.setting, ended.networks)
+        if not len(found.rows):
+            return {"kept_share": 0.0, "surest": found.surest}
         y = torch.from_numpy(ended.setting.source.y[found.rows]).to(found.p.device)
         right, confidence = found.p.argmax(1) == y, found.p.amax(1)
         return {
@@ -117,12 +118,14 @@ def union(
     Args:
         setting: the seed.
         labelled: rows with labels.
-        others: rows whose labels are not looked at: y is -1.
+        others: rows whose labels are not looked at: y is -1; if there is none, batches are of labelled rows alone.
         sizes: how many of each kind.
         steps: in all.
         replacement: draw each by itself, not pass by pass.
         true: give the other rows their right labels, to see what these are worth.
     """
+    if not len(others):
+        return setting.stream("labelled", labelled, sum(sizes), steps, replacement=replacement)
     own = setting.stream("labelled", labelled, sizes[0], steps, replacement=replacement)
     more = setting.stream("unlabelled", others, sizes[1], steps, replacement=replacement)
 
@@ -134,6 +137,35 @@ def union(
         return Batch(x, y, index, a.progress)
 
     return batch
+
+
+def quality(name: str, ends: Sequence[Record], rows: int) -> list[str]:
+    """Return a line on how many of an arm's labels are right, over the seeds in which it has any.
+
+    Args:
+        name: of the arm.
+        ends: of its seeds, with what :meth:`SelfLabels.facts` found out.
+        rows: how many had no label.
+    """
+    right = [end["label_accuracy"] for end in ends if "label_accuracy" in end]
+    if not right:
+        return []
+    kept = 100 * sum(end["kept_share"] for end in ends) / len(ends)
+    where = "" if len(right) == len(ends) else f" in {len(right)} of {len(ends)} seeds"
+    share = 100 * sum(right) / len(right)
+    return [f"{name}: {share:.2f} % of its labels are right{where}, with {kept:.0f} % of {rows:,} rows."]
+
+
+def silence(name: str, ends: Sequence[Record], threshold: float) -> list[str]:
+    """Return a line on the seeds in which no label of an arm was sure enough; arguments as of :func:`quality`."""
+    found = [end for end in ends if "surest" in end]
+    if not found:
+        return []
+    seeds, surest = ", ".join(str(end["seed"]) for end in found), max(end["surest"] for end in found)
+    return [
+        f"{name}: with seed{'s' * (len(found) > 1)} {seeds} no label is as sure as --threshold {threshold:g} (the "
+        f"surest: {surest:.4f}); there the student learned from the labelled rows alone, as supervised does."
+    ]
 
 
 def _tenths(values: Tensor) -> list[int]:

@@ -16,22 +16,25 @@ from pathlib import Path
 from typing import Any
 
 from ...data import DataSet
-from ...errors import ConfigError, ShapeError
+from ...errors import ConfigError
 from ...runs import RunFolder
 from ..distilling import Outcome, Plan, Recipe, Setting, running
 from ..distilling.files import Left
-from ..distilling.options import Chosen, check_used
-from ..distilling.preparing import chosen, loaded, settings, steps_of
-from ..distilling.students import from_file
+from ..distilling.options import Chosen
+from ..distilling.preparing import chosen, loaded, settings, steps_of, with_rows
+from ..distilling.summing import more_rows
+from ..distilling.using import refuse_unused
 from ..options import names_of
 from ..trajectory import Watcher
 from .arms import ABOUT as ABOUT
-from .arms import check_arms, stages
-from .asking import Teachers
+from .arms import stages
+from .asking import Teachers, live_arms
+from .checks import check_arms, check_cache, check_networks
 from .exporting import check_target, rehearse_export, write_network
-from .insight import advice, dark_knowledge, more_rows, told
-from .options import BASELINES, ONLY, PROFILES, TAUGHT, check_given, class_map_of
+from .insight import advice, dark_knowledge, left_out, told
+from .options import BASELINES, PROFILES, check_given, class_map_of
 from .options import Config as Config
+from .used import USED
 
 HELP = "Distillation: a student learns from a teacher's answers, in many published ways, against honest controls."
 
@@ -45,22 +48,25 @@ def _prepare(given: Any, *, fresh: bool) -> Plan:
     names = names_of(given.arms, ABOUT, "arm")
     data, fingerprints = loaded(given)
     options = _of_the_data(chosen(given, data, PROFILES), given, data)
-    check_arms(names, options)
     if fresh:
-        check_used(given, ONLY, names)
+        refuse_unused(given, options, data, USED, names)
+    check_arms(names, options, data.train.num_classes)
     _check_export(names, given)
     if fresh and given.export is not None:
         check_target(given.export, given.cache_path)
     seeds = settings(data, options)
-    options, rows = _with_rows(options, len(seeds[0].order))
+    options = with_rows(options, len(seeds[0].order))
+    rows: int = options.train_rows
     passes = options.epochs or steps_of(options, rows, options.batch_size) * options.batch_size / rows
     options = _with_views(options, seeds[0], passes)
     seeds = [replace(setting, views=options.cache_views or None) for setting in seeds]
-    _check_networks(options, seeds[0], names)
-    _check_cache(options, seeds[0])
+    live = live_arms(names, options)
+    check_cache(options, seeds[0], live)
+    if fresh:  # a run that goes on has what it needs of the teacher's file
+        check_networks(options, seeds[0], names)
     if fresh and options.export is not None:
         rehearse_export(seeds[0].net(options.student, "student"), seeds[0], options.export)
-    source = Teachers(options, rows, passes)
+    source = Teachers(options, rows, passes, live)
     return Plan(
         RECIPE,
         options,
@@ -78,22 +84,10 @@ def _prepare(given: Any, *, fresh: bool) -> Plan:
 def _of_the_data(options: Chosen, given: Config, data: DataSet) -> Chosen:
     """Fill in what depends on the data, and check what is of it."""
     class_map_of(given.class_map, data.train.num_classes)
-    if given.class_map is not None and given.teacher_weights is None:
-        raise ConfigError(
-            "--class-map is for weights of another order of classes, but the teacher is trained in this run; give "
-            "--teacher-weights, too, or leave it out."
-        )
     names = ("teacher_weights", "cache_path", "export")
     full = {n: str(Path(path).resolve()) for n in names if (path := getattr(options, n)) is not None}
     few = 100 if options.data == "digits" and options.schedule == "digits" else None
     return replace(options, **full, train_rows=options.train_rows or few)
-
-
-def _with_rows(options: Chosen, all_rows: int) -> tuple[Chosen, int]:
-    rows = options.train_rows or all_rows
-    if rows > all_rows:
-        raise ConfigError(f"--train-rows {rows} is larger than the {all_rows} training rows; use {all_rows} or less.")
-    return replace(options, train_rows=rows), rows
 
 
 def _with_views(options: Chosen, setting: Setting, passes: float) -> Chosen:
@@ -104,42 +98,6 @@ def _with_views(options: Chosen, setting: Setting, passes: float) -> Chosen:
     return replace(options, cache_views=math.ceil(passes))
 
 
-def _check_networks(options: Chosen, setting: Setting, names: tuple[str, ...]) -> None:
-    """Refuse a teacher that cannot be, or answers with other classes than the student."""
-    if not set(names) & set(TAUGHT):
-        return
-    try:
-        if options.teacher_weights is None:
-            setting.net(options.teacher, "teacher")
-        else:
-            from_file(setting, options)
-    except (ConfigError, ShapeError) as error:
-        more = f" Teacher and student both answer with the {setting.classes} classes of {setting.source.name}."
-        line = str(error).replace("student", "teacher", 1)
-        raise type(error)(line + (more if "returned" in line else "")) from error
-
-
-def _check_cache(options: Chosen, setting: Setting) -> None:
-    if options.cache and options.cache_mode == "force" and setting.moves and setting.views is None:
-        raise ConfigError(
-            "--cache-mode force, but crops and flips are drawn anew in each pass, so that answers cannot be kept: give "
-            "--cache-views 8 for eight fixed views of each row, or --augment none, or leave it out."
-        )
-    if options.cache_top_k is not None and options.cache_top_k > setting.classes:
-        raise ConfigError(
-            f"--cache-top-k is {options.cache_top_k}, but {setting.source.name} has {setting.classes} classes; give "
-            "fewer, or leave it out to keep all."
-        )
-    if options.cache_path is not None and Path(options.cache_path).is_dir():
-        raise ConfigError(f"--cache-path {options.cache_path} is a folder; name a file.")
-    if options.cache_path is not None and options.seeds > 1 and options.teacher_weights is None:
-        raise ConfigError(
-            "--cache-path is for one teacher, but each seed has its own; give --seeds 1, or leave it out."
-        )
-    if options.cache_path is not None and options.seeds > 1:
-        raise ConfigError("--cache-path is for the rows of one seed; give --seeds 1, or leave it out.")
-
-
 def _check_export(names: tuple[str, ...], options: Config) -> None:
     """Refuse an export that cannot be."""
     single = [name for name in names if name != "born-again-ensemble"]
@@ -147,8 +105,6 @@ def _check_export(names: tuple[str, ...], options: Config) -> None:
         raise ConfigError("--export writes one network, but born-again-ensemble has several; add another arm.")
     if options.export_arm is not None and options.export_arm not in single:
         raise ConfigError(f"--export-arm {options.export_arm} is none of the arms {', '.join(single)}.")
-    if options.export_arm is not None and options.export is None:
-        raise ConfigError("--export-arm is of --export, the file to write; give it, too.")
 
 
 def _extras(
@@ -163,7 +119,7 @@ def _extras(
     found: dict[str, Any] = {"distillation": told(plan, outcomes, source)}
     first, rest = result["conclusion"]["lines"][:1], result["conclusion"]["lines"][1:]
     found["conclusion"] = {"lines": [*first, *more_rows(plan, outcomes), *rest, *source.lines()]}
-    found["warnings"] = [*result["warnings"], *advice(plan.arms, outcomes)]
+    found["warnings"] = [*result["warnings"], *left_out(plan, outcomes), *advice(plan.arms, outcomes)]
     if followed:
         looked_at = "kd" if "kd" in followed else followed[-1]
         found["distillation"]["dark_knowledge"] = dark_knowledge(plan, left, looked_at, folder)

@@ -6,7 +6,6 @@ from typing import TypeAlias
 
 import torch
 
-from ...errors import ConfigError
 from ...feature_losses import AttentionTransfer, HintRegression
 from ...frozen import Frozen
 from ...losses import cross_entropy
@@ -97,19 +96,19 @@ def _arm(name: str, options: Chosen, rows: int, source: Teachers) -> Stage:
         teachers += [f"teacher-{number}" for number in range(2, options.teachers_in_ensemble + 1)]
     make = _distilled(name, options, rows, source, tuple(teachers))
     at = {"kd-t1": 1.0, "dkd": options.dkd_temperature, "dkpp": 1.0}.get(name, options.temperature)
-    facts = following(options, rows, tuple(teachers), at)
+    least = options.hard_threshold if name == "hard-labels" else 0.0
+    facts = following(options, rows, tuple(teachers), at, least)
     return student_stage(options, rows, name, about, make, needs=tuple(teachers), facts=facts)
 
 
 def _distilled(name: str, options: Chosen, rows: int, source: Teachers, teachers: tuple[str, ...]) -> Make:
     """Return what makes the teacher of an arm that asks for logits."""
     noise = _noise(options) if name == "noisy" else None
-    live = noise is not None and noise.stage != "logits"
 
     def make(setting: Setting, networks: Networks) -> Teacher:
         frozen = together(networks, teachers, options)
         return Distillation(
-            frozen if live else source.asked(setting, frozen, teachers),
+            frozen if name in source.live else source.asked(setting, frozen, teachers),
             loss_of(name, options, partial(_spread, setting, frozen, rows)),
             noise=noise,
             confidence_weighting=name == "cwtm",
@@ -225,23 +224,3 @@ def _inside(name: str, options: Chosen, rows: int) -> Stage:
 
     facts = following(options, rows, ("teacher",), options.temperature)
     return student_stage(options, rows, name, ABOUT[name], make, needs=("teacher",), facts=facts, stack=False)
-
-
-def check_arms(names: tuple[str, ...], options: Chosen) -> None:
-    """Refuse arms that the options leave nothing to do, or that lack what they need.
-
-    Raises:
-        ConfigError: naming the option.
-    """
-    if {"hints", "attention"} & set(names):
-        pairs_of(options.hint_layers)
-    if "noisy" in names and options.noise_stage != "dropout" and not options.noise_sigma * options.noise_probability:
-        raise ConfigError("--noise-sigma or --noise-probability 0 makes noisy the same as logits; leave it out.")
-    if options.cache_top_k is not None:
-        if "hard-labels" in names and options.hard_threshold:
-            raise ConfigError(
-                "--hard-threshold needs the teacher's probabilities, all its logits; leave --cache-top-k out."
-            )
-        for name in names:
-            if name in ("logits", "noisy", "dkd", "dist", "lskd", "dkpp", "cwtm"):
-                raise ConfigError(f"{name} needs all of the teacher's logits; leave --cache-top-k out, or the arm.")

@@ -1,9 +1,9 @@
 """Who answers for a teacher: its networks, or a file with what they answered before."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...data.cache import folder as cache_folder
 from ...frozen import Frozen, LogitSource
 from ...logit_cache import LogitFile, Storage, cached_logits
 from ...runs import RunFolder
@@ -11,6 +11,22 @@ from ..distilling import Setting
 from ..distilling.options import Chosen
 
 _KEPT = "caches.json"
+_GENERATIONS = "its teachers are the generations before it, each of which teaches one student"
+_INSIDE = "it learns from layers inside the teacher"
+
+
+def live_arms(names: tuple[str, ...], options: Chosen) -> dict[str, str]:
+    """Return the arms whose teachers no file can answer for, and why; none without a cache."""
+    if not options.cache or options.cache_mode == "off":
+        return {}
+    reasons = {**dict.fromkeys(("born-again", "born-again-ensemble"), _GENERATIONS)}
+    reasons |= dict.fromkeys(("hints", "attention"), _INSIDE)
+    if options.noise_stage != "logits":
+        what = "inputs" if options.noise_stage == "inputs" else "hidden units"
+        reasons["noisy"] = f"the teacher's {what} are disturbed anew in each step"
+    if options.cache_path is not None:
+        reasons["ensemble"] = "--cache-path is the file of one teacher"
+    return {name: reasons[name] for name in names if name in reasons}
 
 
 class Teachers:
@@ -20,10 +36,11 @@ class Teachers:
         options: with nothing left to choose.
         rows: how many the student studies.
         epochs: passes over them that are planned.
+        live: arms that no file can answer, and why.
     """
 
-    def __init__(self, options: Chosen, rows: int, epochs: float) -> None:
-        self._options, self._rows, self._epochs = options, rows, epochs
+    def __init__(self, options: Chosen, rows: int, epochs: float, live: Mapping[str, str]) -> None:
+        self._options, self._rows, self._epochs, self.live = options, rows, epochs, live
         self._folder: RunFolder | None = None
 
     def opened(self, folder: RunFolder) -> None:
@@ -39,14 +56,11 @@ class Teachers:
         """
         options = self._options
         path = options.cache_path
-        if not options.cache or options.cache_mode == "off" or (path is not None and len(teachers) > 1):
+        if not options.cache or options.cache_mode == "off":
             return frozen
         # nothing is written at a rehearsal, and most teachers are not yet trained then
         if setting.rehearsing and not (path and Path(path).is_file() and options.teacher_weights):
             return frozen
-        before = (
-            {*(cache_folder() / "logits").glob("*")} if path is None else {Path(path)} if Path(path).is_file() else {}
-        )
         found = cached_logits(
             frozen,
             setting.rows(setting.order[: self._rows]),
@@ -60,8 +74,8 @@ class Teachers:
         )
         facts: dict[str, Any] = {"source": "live", "reason": found.reason}
         if found.file is not None:
-            facts = {"source": "cache", "file": str(found.file.path), "reused": found.file.path in before}
-            facts |= _measures(found.file, found.notes()["cache"])
+            facts = {"source": "cache", "file": str(found.file.path), "reused": found.reused}
+            facts |= _measures(found.file, found.fingerprint)
         self._tell(f"seed {setting.seed}, {' + '.join(teachers)}", facts)
         return found
 
@@ -86,7 +100,8 @@ class Teachers:
         line = f"the teachers' answers: {len(files)} from files{views}; {before} of which were there before."
         lines = [line] if files else []
         reasons = dict.fromkeys(facts["reason"] for facts in told.values() if facts["source"] == "live")
-        return [*lines, *(f"the teachers' answers: live, because {reason.rstrip('.')}." for reason in reasons)]
+        lines += [f"the teachers' answers: live, because {reason.rstrip('.')}." for reason in reasons]
+        return [*lines, *(f"{arm} is answered live, because {reason}." for arm, reason in self.live.items())]
 
 
 def _measures(file: LogitFile, fingerprint: str) -> dict[str, Any]:

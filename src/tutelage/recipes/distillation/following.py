@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ...frozen import Frozen
 from ...gap import gap
+from ...semi_supervised import confident
 from ..distilling import Ended, Networks
 from ..distilling.options import Chosen
 from ..distilling.stage import Record
@@ -49,8 +50,18 @@ def together(networks: Networks, teachers: Sequence[str], options: Chosen) -> Fr
     )
 
 
-def following(options: Chosen, rows: int, teachers: Sequence[str], temperature: float) -> Callable[[Ended], Record]:
-    """Return what finds, when a student has ended, how far it is from its teacher on the rows that it studied."""
+def following(
+    options: Chosen, rows: int, teachers: Sequence[str], temperature: float, least: float = 0.0
+) -> Callable[[Ended], Record]:
+    """Return what finds, when a student has ended, how far it is from its teacher on the rows that it studied.
+
+    Args:
+        options: of the recipe.
+        rows: how many there are.
+        teachers: names of the stages that left its teachers.
+        temperature: at which answers are compared.
+        least: confidence below which the teacher's label of a row was left out; above 0: tell the share of the others.
+    """
 
     def found(ended: Ended) -> Record:
         x, _ = ended.setting.clean(ended.setting.order[:rows])
@@ -58,6 +69,7 @@ def following(options: Chosen, rows: int, teachers: Sequence[str], temperature: 
         pieces = torch.split(x, 1024)
         z_s, z_t = (torch.cat([net.answers(piece) for piece in pieces]) for net in (own, theirs))
         diagnosis = gap(z_s, z_t, temperature)
-        return {"agreement": diagnosis.agreement} | ({} if diagnosis.r is None else {"gap": diagnosis.r})
+        kept = {"kept_share": float(confident(z_t, least).float().mean())} if least else {}
+        return {"agreement": diagnosis.agreement} | ({} if diagnosis.r is None else {"gap": diagnosis.r}) | kept
 
     return found

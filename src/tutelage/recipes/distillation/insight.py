@@ -22,6 +22,8 @@ CONFUSED = 10
 """How many pairs of classes are told."""
 
 
+_EXACT = 2
+"""The temperature up to which the largest logits and the sum of the others give nearly the gradient of all."""
 _LIKE_ITS_TEACHER = ("kd", "kd-t1", "logits", "noisy", "dkd", "ensemble")
 """Arms whose students are to answer as their teacher does."""
 
@@ -38,20 +40,24 @@ def advice(arms: Sequence[str], outcomes: Mapping[str, Outcome]) -> list[str]:
     return found
 
 
-def more_rows(plan: Plan, outcomes: Mapping[str, Outcome]) -> list[str]:
-    """Return a line on what answers carry that come from a teacher which has seen more rows than the students."""
-    rows, all_rows = plan.options.train_rows, len(plan.settings[0].order)
-    if rows >= all_rows or "teacher" not in outcomes:
-        return []
-    if plan.options.teacher_weights is not None:
-        return [
-            f"the students learn from {rows:,} of {all_rows:,} rows; what the teacher has seen, its file does not say."
-        ]
-    return [
-        f"the teacher learned from {all_rows:,} labelled rows, the students from {rows:,} of them: a gain may be for "
-        f"the most part what it knows from the other {all_rows - rows:,}, not the way of teaching; with --train-rows "
-        f"{all_rows} both learn from the same."
-    ]
+def left_out(plan: Plan, outcomes: Mapping[str, Outcome]) -> list[str]:
+    """Return lines on what options leave of the teacher's answers: too little to learn from, or to be exact."""
+    options, found = plan.options, []
+    if "hard-labels" in plan.arms and options.hard_threshold:
+        none = [end["seed"] for end in outcomes["hard-labels"].ends if not end["kept_share"]]
+        if none:
+            found.append(
+                f"hard-labels: --hard-threshold {options.hard_threshold:g} leaves out all {options.train_rows:,} rows "
+                f"with seed {', '.join(map(str, none))}, so that nothing was learned; give less."
+            )
+    kept, soft = options.cache_top_k, [arm for arm in plan.arms if arm in ("kd", "ensemble")]
+    if kept is not None and kept < plan.settings[0].classes and options.temperature > _EXACT and soft:
+        found.append(
+            f"{', '.join(soft)}: the largest {kept} of {plan.settings[0].classes} logits are kept, and the others "
+            f"count as one class; that gives nearly the gradient of all of them up to temperature {_EXACT}, less so at "
+            f"{options.temperature:g}."
+        )
+    return found
 
 
 def told(plan: Plan, outcomes: Mapping[str, Outcome], source: Teachers) -> dict[str, Any]:
@@ -64,6 +70,7 @@ def told(plan: Plan, outcomes: Mapping[str, Outcome], source: Teachers) -> dict[
         },
         "student_rows": plan.options.train_rows,
         "caches": source.told(),
+        "live": dict(source.live),
     }
 
 
@@ -103,8 +110,7 @@ def dark_knowledge(plan: Plan, left: Left, arm: str, folder: RunFolder) -> dict[
 
 
 def _rows(setting: Setting, rows: Tensor, y: Tensor, z_t: Tensor, z_s: Tensor, options: Chosen) -> dict[str, Tensor]:
-    own = setting.test_source is not setting.source
-    index = rows.cpu() if own else torch.from_numpy(setting.roles.test)[rows.cpu()]
+    index = rows.cpu() if setting.has_own_test else torch.from_numpy(setting.roles.test)[rows.cpu()]
     return {
         "index": index,
         "image": torch.from_numpy(setting.test_source.x[index.numpy()]),

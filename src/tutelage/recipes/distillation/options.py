@@ -1,11 +1,11 @@
-"""Options of the recipe distillation, and who looks at them."""
+"""Options of the recipe distillation."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ...errors import ConfigError
-from ..distilling.options import DIGITS, PUBLISHED, Options, check, flag, within
+from ..distilling.options import DIGITS, PUBLISHED, Options, check
+from ..ranges import within
 
 KNOWN = (
     *("scratch", "label-smoothing", "hard-labels", "kd", "kd-t1", "logits", "noisy", "dkd", "dist", "lskd"),
@@ -118,30 +118,6 @@ class Config(Options):
 _WITHOUT = ("scratch", "label-smoothing", "born-again", "born-again-ensemble", "mutual")
 TAUGHT = tuple(name for name in KNOWN if name not in _WITHOUT)
 """Arms that need the teacher."""
-_GENERATIONS = ("born-again", "born-again-ensemble")
-_KD = ("kd", "kd-t1", "ensemble", "noisy", "hints", "attention")
-ONLY: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(
-        ("teacher", "teacher_weights", "teacher_steps", "teacher_batch", "teacher_rule", "teacher_lr"), TAUGHT
-    ),
-    **dict.fromkeys(("teacher_weight_decay", "teacher_precision", "class_map", "cache"), TAUGHT),
-    "temperature": tuple(name for name in _KD if name != "kd-t1"),
-    **dict.fromkeys(("ce_weight", "kd_weight"), _KD),
-    "smoothing": ("label-smoothing",),
-    "hard_threshold": ("hard-labels",),
-    **dict.fromkeys(("logits_scale", "logits_center", "logits_normalise", "logits_ce_weight"), ("logits", "noisy")),
-    **dict.fromkeys(("noise_probability", "noise_sigma", "noise_mode", "noise_stage", "noise_loss"), ("noisy",)),
-    **dict.fromkeys(("dkd_target_weight", "dkd_others_weight", "dkd_temperature", "dkd_warm_up"), ("dkd",)),
-    **dict.fromkeys(("dist_beta", "dist_gamma", "dist_temperature"), ("dist",)),
-    **dict.fromkeys(("lskd_temperature", "lskd_ce_weight", "lskd_weight"), ("lskd",)),
-    "generations": _GENERATIONS,
-    **dict.fromkeys(("peers", "peer_net", "peer_order"), ("mutual",)),
-    **dict.fromkeys(("teachers_in_ensemble", "ensemble_average"), ("ensemble",)),
-    **dict.fromkeys(("hint_layers", "hint_loss"), ("hints", "attention")),
-    "hint_weight": ("hints",),
-    "attention_weight": ("attention",),
-}
-"""Options that only some arms look at."""
 
 PROFILES = {
     "digits": DIGITS.but(dkd_warm_up=0.0),
@@ -171,14 +147,6 @@ def check_given(given: Config) -> None:
     within(given, "teachers_in_ensemble", 2, 100)
     within(given, "cache_views", 0, 10**4)
     within(given, "cache_top_k", 1, 10**6)
-    if not given.ce_weight and not given.kd_weight:
-        raise ConfigError("--ce-weight and --kd-weight are both 0, which leaves kd nothing to learn from.")
-    for name, least in (("cache_mode", "auto"), ("cache_dtype", "float16")):
-        if getattr(given, name) != least and not given.cache:
-            raise ConfigError(f"{flag(name)} is of the cache; give --cache, too.")
-    for name in ("cache_path", "cache_top_k", "cache_views"):
-        if getattr(given, name) is not None and not given.cache:
-            raise ConfigError(f"{flag(name)} is of the cache; give --cache, too.")
 
 
 def pairs_of(text: str | None) -> tuple[tuple[str, str], ...]:

@@ -8,9 +8,14 @@ from torch import Tensor, nn
 
 from ...checkpoint import load_checkpoint, save_checkpoint, with_prefix, without_prefix
 from ...errors import CheckpointError
+from ...frozen import Frozen
 from ...runs import RunFolder
+from ..finished import by_moment, read_finished, restore_lines
 from .setting import Setting
-from .stage import Record, Stage
+from .stage import Given, Record, Stage
+
+_TAKEN = "taken.json"
+"""Fingerprints of the networks that came from elsewhere, by stage."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,28 @@ def _load(net: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
         raise CheckpointError(f"{where} does not fit this run: {' '.join(str(error).split()[:20])}.") from error
 
 
+def check_taken(folder: RunFolder, stages: Sequence[Stage], setting: Setting) -> None:
+    """Refuse networks from elsewhere that are others than when the run started; a finished stage has its own.
+
+    Raises:
+        CheckpointError: naming what differs.
+    """
+    kept = folder.read(_TAKEN) if folder.has(_TAKEN) else {}
+    for stage in stages:
+        if not isinstance(stage, Given) or stage.needs or folder.has(f"arms/{stage.name}.json"):
+            continue
+        found = Frozen(stage.take(setting, {})).fingerprint()
+        before = kept.setdefault(stage.name, found)
+        if changed := sorted(name for name in {*before, *found} if before.get(name) != found.get(name)):
+            raise CheckpointError(
+                f"{folder.path}: what {stage.name} is read from has changed since the run started "
+                f"({', '.join(changed[:3])}{', ...' if len(changed) > 3 else ''}); put the old file back, or start a "
+                "new run."
+            )
+    if kept:
+        folder.write(_TAKEN, kept)
+
+
 def write_outcome(folder: RunFolder, name: str, outcome: Outcome, nets: Sequence[Sequence[nn.Module]]) -> None:
     """Keep what a finished stage recorded and trained, and remove its checkpoint.
 
@@ -83,30 +110,10 @@ def write_outcome(folder: RunFolder, name: str, outcome: Outcome, nets: Sequence
 
 def read_outcome(folder: RunFolder, name: str) -> Outcome | None:
     """Return what a finished stage recorded, None if it is not finished."""
-    if not folder.has(f"arms/{name}.json"):
-        return None
-    facts = folder.read(f"arms/{name}.json")
-    try:
-        return Outcome(facts["records"], facts["ends"], facts["fingerprints"], facts["seconds"])
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{folder.path}/arms/{name}.json is damaged ({error}); remove it and resume to train the stage again."
-        ) from error
+    return read_finished(folder, name, Outcome, "stage")
 
 
 def restore_metrics(folder: RunFolder, names: Sequence[str]) -> None:
     """Make the metric lines those of the finished stages and of the checkpoint, no more."""
-    finished = {name: found for name in names if (found := read_outcome(folder, name)) is not None}
-    records = [line for outcome in finished.values() for line in _lines(outcome.records)]
-    saved = folder.load()
-    if saved is not None:
-        if saved[1].get("stage") in finished:  # killed between its last file and the removal of its checkpoint
-            folder.drop_checkpoint()
-        else:
-            records += _lines(saved[1].get("records", []))
-    folder.write_metrics(records)
-
-
-def _lines(records: Sequence[Sequence[Record]]) -> list[Record]:
-    """Records by seed and evaluation in the order in which they are written: by evaluation, then seed."""
-    return [record for moment in zip(*records) for record in moment]
+    finished = {name: by_moment(found.records) for name in names if (found := read_outcome(folder, name)) is not None}
+    restore_lines(folder, finished, "stage", lambda facts: by_moment(facts.get("records", [])))

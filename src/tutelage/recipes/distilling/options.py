@@ -2,34 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import torch
-
 from ...errors import ConfigError
-from ..options import pick_device
+from ..naming import DataOptions, full
+from ..options import on_this_machine
+from ..ranges import check_rule, within
 
 Chosen: TypeAlias = Any
 """Options of which nothing is left to choose; the type checker cannot know which of them are no longer None."""
-RULES = ("adam", "adamw", "sgd")
 
 
 @dataclass(frozen=True)
-class Common:
+class Common(DataOptions):
     """Options of every staged recipe; None means: chosen by the profile, or for the data."""
 
-    data: str = "digits"
-    """Data set: digits, mnist, cifar10, cifar100, a Parquet, npz, csv or TFRecord file, an image folder, a folder of
-    CIFAR's own binary files, or a Hub name owner/name."""
-    label: str | None = None
-    """Label column of Parquet, csv, TFRecord or Hub data."""
-    image: str | None = None
-    """Image column of Parquet, TFRecord or Hub data."""
-    classes: int | None = None
-    """Number of classes, for files that do not name them."""
-    resize: int | None = None
-    """Bring images to this many pixels a side."""
     schedule: Literal["auto", "digits", "published"] = "auto"
     """What options become that are not given: as for our comparison on digits, as in the published code for CIFAR, or
     auto: published for colour images of at least 32 pixels a side."""
@@ -174,16 +161,12 @@ _MOST = {"seeds": 1000, "threads": 1024, "resize": 4096, "pad": 1000}
 
 def filled(options: Any, profile: Profile) -> Any:
     """Return options with the profile's values where none were given, on this machine's device."""
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
     values = dict(profile.values)
     if getattr(options, "steps", None) is not None or getattr(options, "epochs", None) is not None:
         values.pop("steps", None)
         values.pop("epochs", None)
     known = {n: v for n, v in values.items() if n in options.__dataclass_fields__ and getattr(options, n) is None}
-    machine = {"device": str(pick_device(options.device)), "threads": torch.get_num_threads()}
-    data = str(Path(options.data).resolve()) if Path(options.data).exists() else options.data
-    return replace(options, **known, **machine, data=data)
+    return replace(options, **known, **on_this_machine(options), data=full(options.data))
 
 
 def check(options: Any) -> None:
@@ -200,9 +183,7 @@ def check(options: Any) -> None:
         within(options, name, 0, 10**6)
     within(options, "first_seed", 0, 2**62 - 1)
     for name in ("rule", "teacher_rule"):
-        value = getattr(options, name, None)
-        if value is not None and value not in RULES:
-            raise ConfigError(f'unknown {name.replace("_", " ")} "{value}". Known: {", ".join(RULES)}.')
+        check_rule(options, name)
     if options.test is not None and not 0 < options.test < 1:
         raise ConfigError(f"--test is {options.test}; it is a share of the rows and must lie between 0 and 1.")
     if not 0 <= options.validation < 1:
@@ -214,45 +195,3 @@ def check(options: Any) -> None:
         raise ConfigError(f"--momentum is {momentum}; it must be in [0, 1).")
     if getattr(options, "steps", None) is not None and getattr(options, "epochs", None) is not None:
         raise ConfigError("give one of --steps and --epochs.")
-
-
-def within(options: Any, name: str, least: float, most: float, *, above: bool = False) -> None:
-    """Refuse a number outside its range; None is passed over.
-
-    Args:
-        options: of a recipe.
-        name: of the option.
-        least: the smallest value.
-        most: the largest value.
-        above: the value must be larger than ``least``.
-
-    Raises:
-        ConfigError: naming the option.
-    """
-    value = getattr(options, name, None)
-    if value is None or (least < value <= most) or (value == least and not above):
-        return
-    needed = f"above {least}, at most {most}" if above else f"in {least}..{most}"
-    raise ConfigError(f"{flag(name)} is {value}; it must be {needed}.")
-
-
-def flag(name: str) -> str:
-    """Return an option as it is written on the command line."""
-    return "--" + name.replace("_", "-")
-
-
-def check_used(given: Any, only: Mapping[str, tuple[str, ...]], arms: tuple[str, ...]) -> None:
-    """Refuse options that none of the arms looks at.
-
-    Args:
-        given: as the user gave them.
-        only: names of the arms that look at an option, by option.
-        arms: of the run.
-
-    Raises:
-        ConfigError: naming the option and arms that it is for.
-    """
-    usual = type(given)()
-    for name, users in only.items():
-        if getattr(given, name) != getattr(usual, name) and not set(users) & set(arms):
-            raise ConfigError(f"{flag(name)} is for {', '.join(users)}, of which none is in this run; leave it out.")

@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 import torch
 
-from ...data import Augmentation, Crop, DataSet, Flip, Normalise, Split, load
+from ...data import Augmentation, Crop, DataSet, Flip, Normalise, Split
 from ...data.sources import IntArray
 from ...errors import ConfigError, DataError
 from ...rules import SGD, Adam, AdamW, Decay, Rate, Rule
 from ...schedules import Cosine, OneCycle, StepDecay
+from .. import naming
 from .options import DIGITS, PUBLISHED, Chosen, Profile, filled
 from .setting import Setting
 
@@ -18,14 +19,10 @@ _DROPS = (0.625, 0.75, 0.875)
 
 
 def loaded(given: Any) -> tuple[DataSet, dict[str, str]]:
-    """Return the data that options name, and its fingerprints by role."""
-    resize = None if given.resize is None else (given.resize, given.resize)
-    data = load(given.data, label=given.label, image=given.image, num_classes=given.classes, resize=resize)
+    """Return the data that options name, and its fingerprints by role; a row is a vector or an image."""
+    data, fingerprints = naming.loaded(given)
     if data.train.x.ndim < 2:
         raise DataError(f"{data.train.name}: x has shape {data.train.x.shape}; a row must be a vector or an image.")
-    fingerprints = {"training": data.train.fingerprint()}
-    if data.test is not None:
-        fingerprints["test"] = data.test.fingerprint()
     return data, fingerprints
 
 
@@ -37,7 +34,7 @@ def chosen(given: Any, data: DataSet, profiles: Mapping[str, Profile] | None = N
         data: what they name.
         profiles: "digits" and "published"; default: those of every staged recipe.
     """
-    colour = _is_colour(data)
+    colour = data.train.colour
     name = ("published" if colour else "digits") if given.schedule == "auto" else given.schedule
     options = filled(given, (profiles or {"digits": DIGITS, "published": PUBLISHED})[name])
     usual: dict[str, Any] = {"schedule": name, "normalise": options.normalise}
@@ -50,11 +47,6 @@ def chosen(given: Any, data: DataSet, profiles: Mapping[str, Profile] | None = N
             f"--augment crop-flip needs images (N, C, H, W), but {data.train.name} has {data.train.x.shape}."
         )
     return replace(options, **usual)
-
-
-def _is_colour(data: DataSet) -> bool:
-    shape = data.train.x.shape[1:]
-    return len(shape) == 3 and shape[0] == 3 and min(shape[1:]) >= 32
 
 
 def settings(data: DataSet, options: Chosen, *, views: int | None = None) -> list[Setting]:
@@ -128,6 +120,18 @@ def steps_of(options: Chosen, rows: int, batch_size: int) -> int:
     if options.steps is not None:
         return int(options.steps)
     return max(1, round(int(options.epochs) * rows / batch_size))
+
+
+def with_rows(options: Chosen, all_rows: int) -> Chosen:
+    """Return options with the number of rows that students study: as many as they say, or all.
+
+    Raises:
+        ConfigError: if there are not so many.
+    """
+    rows = options.train_rows or all_rows
+    if rows > all_rows:
+        raise ConfigError(f"--train-rows {rows} is larger than the {all_rows} training rows; use {all_rows} or less.")
+    return replace(options, train_rows=rows)
 
 
 def check_batch(name: str, size: int, rows: int, options: Chosen) -> None:

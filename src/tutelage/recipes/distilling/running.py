@@ -3,47 +3,25 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from torch import nn
 
-from ...errors import NotFiniteError
 from ...runs import RunFolder
-from ..starting import go_on, start
+from .. import starting
+from ..finished import placed
 from ..trajectory import Nobody, Watcher
 from .files import Left as Left
 from .files import Outcome as Outcome
-from .files import read_outcome, restore_metrics
+from .files import check_taken, read_outcome, restore_metrics
 from .setting import Setting
 from .stage import Stage, in_order
 from .summing import summed_up
 from .under_way import UnderWay
 
-
-class Prepare(Protocol):
-    """Makes a plan of options."""
-
-    def __call__(self, given: Any, *, fresh: bool) -> "Plan":
-        """Return the plan; ``fresh``: the options are as a user gave them, not as a run folder keeps them."""
-
-
+Recipe: TypeAlias = starting.Recipe["Plan"]
 Extras: TypeAlias = Callable[["Plan", Left, Mapping[str, Outcome], RunFolder, Mapping[str, Any]], dict[str, Any]]
 Afterwards: TypeAlias = Callable[["Plan", Left], list[str]]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What one staged recipe differs in from another.
-
-    Attributes:
-        name: of the recipe.
-        options: its dataclass; has ``device``, ``checkpoint_seconds``, ``evaluations``, ``pick``.
-        prepare: from options to a plan; refuses what cannot work.
-    """
-
-    name: str
-    options: type[Any]
-    prepare: Prepare
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,31 +76,24 @@ class Plan:
 
 
 def run(recipe: Recipe, options: Any, out: Path, watcher: Watcher | None = None) -> dict[str, Any]:
-    """Run all stages into a new folder.
+    """Run all stages into a new folder, see :func:`tutelage.recipes.starting.start`.
 
     Args:
         recipe: what to run.
-        options: the options.
+        options: as the user gave them.
         out: the run folder; must not exist.
         watcher: who follows.
-
-    Returns:
-        what ``result.json`` holds.
-
-    Raises:
-        TutelageError: for unusable options or data, before anything is written; for a loss that is not finite, or a
-            folder that cannot be written, later.
     """
-    return start(recipe.name, recipe.prepare, options, out, _carried(watcher))
+    return starting.start(recipe, options, out, _carried(watcher))
 
 
 def resume(recipe: Recipe, folder: RunFolder, watcher: Watcher | None = None) -> dict[str, Any]:
     """Go on with a run that was stopped; a finished one only gets its result again.
 
     Raises:
-        CheckpointError: if the folder cannot be read.
+        CheckpointError: if the folder cannot be read, or its data has changed.
     """
-    return go_on(recipe.options, recipe.prepare, folder, _carried(watcher))
+    return starting.go_on(recipe, folder, _carried(watcher))
 
 
 def _carried(watcher: Watcher | None) -> Callable[[Plan, RunFolder], dict[str, Any]]:
@@ -132,6 +103,7 @@ def _carried(watcher: Watcher | None) -> Callable[[Plan, RunFolder], dict[str, A
 def _all(plan: Plan, folder: RunFolder, watcher: Watcher) -> dict[str, Any]:
     stages = plan.order
     plan.opened(folder)
+    check_taken(folder, stages, plan.settings[0])
     restore_metrics(folder, [stage.name for stage in stages])
     left = Left(folder, {stage.name: stage for stage in stages}, plan.settings)
     outcomes: dict[str, Outcome] = {}
@@ -152,8 +124,5 @@ def _run_stage(stage: Stage, plan: Plan, folder: RunFolder, left: Left, watcher:
     """Train a stage with all seeds, or go on where a killed run stopped, or read what a finished one left."""
     if (finished := read_outcome(folder, stage.name)) is not None:
         return finished
-    try:
+    with placed(stage.name, folder):
         return UnderWay(stage, plan.settings, plan.options, folder, left, watcher).to_the_end()
-    except NotFiniteError as error:
-        kept = "the last good checkpoint is kept" if folder.checkpoint.is_file() else "no checkpoint was made yet"
-        raise NotFiniteError(f"{stage.name}: {error} In {folder.path}, {kept}.") from error

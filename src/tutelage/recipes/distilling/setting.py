@@ -8,14 +8,14 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...data import Augmentation, Normalise, Pipeline, Source, Split
+from ...data import Augmentation, Normalise, Pipeline
 from ...data.sources import IntArray
 from ...lesson import Batch
-from ...randomness import counter, stream
+from ...randomness import stream
 from ..draws import Draws
-from ..fresh import fresh
+from ..one_seed import OneSeed
 
 Stream: TypeAlias = Callable[[int], Batch]
 """The batch of a step, counted from 0: a function of the seed and the step alone."""
@@ -23,43 +23,24 @@ Stream: TypeAlias = Callable[[int], Batch]
 _AT_ONCE = 1024
 
 
-@dataclass(frozen=True, eq=False)
-class Setting:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Setting(OneSeed):
     """One seed: roles, streams and networks.
 
     Attributes:
-        seed: of everything.
-        source: of the training rows.
-        test_source: of the test rows; the same one if the data has no test set of its own.
-        roles: ``train``, ``validation`` (may be empty) and ``test`` rows.
+        roles: ``train``, ``validation`` (may be empty) and ``test`` rows; beside what every seed has.
         order: the training rows as they were drawn: ``order[:n]`` are the first n.
         scaling: what brings rows to the range that networks work in; None: ``x / scale``.
         moving: crop and flip in training, or nothing.
-        device: where batches live.
-        he: initial weights N(0, 2 / fan-in) and no biases; else the networks' own.
         views: how many fixed views a row has, which passes go through in turn; None: a new one each pass.
         rehearsing: whether stages only take a step to see that they can, with networks that nobody trained.
     """
 
-    seed: int
-    source: Source
-    test_source: Source
-    roles: Split
     order: IntArray
     scaling: Normalise | None
     moving: Augmentation
-    device: torch.device
-    he: bool
     views: int | None = None
     rehearsing: bool = False
-
-    @cached_property
-    def _x(self) -> Tensor:
-        return torch.from_numpy(self.source.x).to(self.device)
-
-    @cached_property
-    def _y(self) -> Tensor:
-        return torch.from_numpy(self.source.y).to(self.device)
 
     @property
     def classes(self) -> int:
@@ -70,15 +51,6 @@ class Setting:
     def moves(self) -> bool:
         """Whether rows look another way in training, at random."""
         return bool(self.moving.transforms)
-
-    @property
-    def test_rows(self) -> int:
-        """How many rows networks are tested on."""
-        return len(self.test_source) if self.test_source is not self.source else len(self.roles.test)
-
-    def net(self, name: str, role: str) -> nn.Module:
-        """Return a fresh network; the same role of a seed begins the same in every stage, another one apart."""
-        return fresh(name, self.source, counter(stream(self.seed, role)), he=self.he).to(self.device)
 
     def clean(self, index: IntArray) -> tuple[Tensor, Tensor]:
         """Return rows of the training source as networks see them in evaluation, and their labels."""
@@ -134,19 +106,13 @@ class Setting:
         return Pipeline.from_source(self.source, index=np.sort(index), seed=self.seed).augment(looks, views=self.views)
 
     @cached_property
-    def _held_out(self) -> dict[str, tuple[Tensor, Tensor]]:
-        own = self.test_source is not self.source
-        index = np.arange(len(self.test_source)) if own else self.roles.test
-        test = torch.from_numpy(self.test_source.x[index]), torch.from_numpy(self.test_source.y[index])
+    def _validated(self) -> tuple[Tensor, Tensor]:
         rows = self.roles.validation
-        return {
-            "test": test,
-            "validation": (torch.from_numpy(self.source.x[rows]), torch.from_numpy(self.source.y[rows])),
-        }
+        return torch.from_numpy(self.source.x[rows]), torch.from_numpy(self.source.y[rows])
 
     def held_out(self, role: Literal["test", "validation"]) -> tuple[list[Tensor], Tensor]:
         """Return the rows of a role as networks see them, in pieces, and their labels (N,)."""
-        x, y = self._held_out[role]
+        x, y = self._tested if role == "test" else self._validated
         return [self.look(piece.to(self.device)) for piece in torch.split(x, _AT_ONCE)], y.to(self.device)
 
     @cached_property

@@ -5,9 +5,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, get_args
 
 from ... import __version__
+from ...errors import CheckpointError
 from ...evaluation import summary
 from ...statistics import PairedDifference, Runs, Verdict, compare, power_warning, table, told
 from .files import Outcome
+from .setting import Setting
+from .stage import Given, Stage
 
 if TYPE_CHECKING:
     from .running import Plan
@@ -18,6 +21,8 @@ _LEFT_OUT = ("seed", "step")
 def summed_up(plan: "Plan", outcomes: Mapping[str, Outcome], environment: Mapping[str, Any]) -> dict[str, Any]:
     """Return what ``result.json`` holds of every staged recipe."""
     first, stages = plan.settings[0], plan.order
+    for stage in stages:
+        _check_prints(stage, outcomes[stage.name])
     arms = {name: values(outcomes[name]) for name in plan.arms}
     found = comparisons(plan.arms, plan.baselines, outcomes)
     return {
@@ -32,6 +37,7 @@ def summed_up(plan: "Plan", outcomes: Mapping[str, Outcome], environment: Mappin
             "train_rows": len(first.order),
             "validation_rows": len(first.roles.validation),
             "test_rows": first.test_rows,
+            "own_test": first.has_own_test,
         },
         "order": list(plan.arms),
         "about": {stage.name: stage.about for stage in stages},
@@ -48,10 +54,52 @@ def summed_up(plan: "Plan", outcomes: Mapping[str, Outcome], environment: Mappin
         "arms": {name: {metric: summary(v) for metric, v in metrics.items()} for name, metrics in arms.items()},
         "comparisons": found,
         "conclusion": {"lines": _lines(found)},
-        "warnings": [line for difference in found if (line := power_warning(difference)) is not None],
+        "warnings": [
+            *_seen_before(first, stages),
+            *(line for difference in found if (line := power_warning(difference)) is not None),
+        ],
         "environment": dict(environment),
         "seconds": {stage.name: outcomes[stage.name].seconds for stage in stages},
     }
+
+
+def _check_prints(stage: Stage, outcome: Outcome) -> None:
+    """Refuse an outcome without the fingerprints by which arms are known to be paired."""
+    needed = {"split", *(stage.paired_by if stage.length else ())}
+    for end, prints in zip(outcome.ends, outcome.fingerprints, strict=True):
+        found = {*prints.get("pairing", ()), *prints.get("teachers", ())}
+        if missing := {*needed, *stage.needs} - found:
+            raise CheckpointError(
+                f"arms/{stage.name}.json is damaged: seed {end['seed']} has no fingerprint of its {min(missing)}; "
+                "remove it and resume to train the stage again."
+            )
+
+
+def _seen_before(setting: Setting, stages: Sequence[Stage]) -> list[str]:
+    """Say that networks from files may know the test rows, where these are drawn from the rows that anyone has."""
+    given = [stage.name for stage in stages if isinstance(stage, Given) and not stage.needs]
+    if not given or setting.has_own_test:
+        return []
+    return [
+        f"the {given[0]}'s weights are from a file, and {setting.source.name} has no test rows of its own: it may have "
+        "learned from rows that are tested on, and its accuracy and that of its students may be too high."
+    ]
+
+
+def more_rows(plan: "Plan", outcomes: Mapping[str, Outcome]) -> list[str]:
+    """Return a line on what answers carry that come from a teacher which has seen more rows than the students."""
+    rows, all_rows = plan.options.train_rows, len(plan.settings[0].order)
+    if rows >= all_rows or "teacher" not in outcomes:
+        return []
+    if plan.options.teacher_weights is not None:
+        return [
+            f"the students learn from {rows:,} of {all_rows:,} rows; what the teacher has seen, its file does not say."
+        ]
+    return [
+        f"the teacher learned from {all_rows:,} labelled rows, the students from {rows:,} of them: a gain may be for "
+        f"the most part what it knows from the other {all_rows - rows:,}, not the way of teaching; with --train-rows "
+        f"{all_rows} both learn from the same."
+    ]
 
 
 def values(outcome: Outcome) -> dict[str, list[float]]:

@@ -15,9 +15,11 @@ from typing import Any, Literal
 
 import torch
 
-from ...data import DataSet, Normalise, load
+from ...data import DataSet, Normalise
 from ...errors import ConfigError, DataError
 from ...runs import RunFolder
+from ..naming import DataOptions, full, loaded
+from ..ranges import flag, within
 from ..trajectory import Watcher
 from . import running
 from .arms import ARMS as ARMS
@@ -32,20 +34,9 @@ HELP = "Few labels, many examples without: what pseudo labels, consistency and t
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(DataOptions, Options):
     """Options of the recipe; None means: chosen by the profile, for the data or the number of steps."""
 
-    data: str = "digits"
-    """Data set: digits, mnist, cifar10, cifar100, a Parquet, npz, csv or TFRecord file, an image folder, a folder of
-    CIFAR's own binary files, or a Hub name owner/name."""
-    label: str | None = None
-    """Label column of Parquet, csv, TFRecord or Hub data."""
-    image: str | None = None
-    """Image column of Parquet, TFRecord or Hub data."""
-    classes: int | None = None
-    """Number of classes, for files that do not name them."""
-    resize: int | None = None
-    """Bring images to this many pixels a side."""
     schedule: Literal["auto", "digits", "published"] = "auto"
     """What options become that are not given: as for our comparison on digits, as in the published code for CIFAR-10,
     or auto: published for colour images of at least 32 pixels a side."""
@@ -93,12 +84,9 @@ def _prepare(given: Any, *, fresh: bool) -> Plan:
     """Return what follows from the options; ``fresh``: as a user gave them, not as a run folder keeps them."""
     check(given)
     _check(given)
-    resize = None if given.resize is None else (given.resize, given.resize)
-    data = load(given.data, label=given.label, image=given.image, num_classes=given.classes, resize=resize)
-    shape = data.train.x.shape[1:]
-    colour = len(shape) == 3 and shape[0] == 3 and min(shape[1:]) >= 32
-    published = given.schedule == "published" or (given.schedule == "auto" and colour)
-    options = _of_the_data(filled(given, PUBLISHED if published else DIGITS), data, published, colour)
+    data, fingerprints = loaded(given)
+    published = given.schedule == "published" or (given.schedule == "auto" and data.train.colour)
+    options = _of_the_data(filled(given, PUBLISHED if published else DIGITS), data, published)
     names = check_arms(options)
     if fresh:
         check_used(given, options, names)
@@ -122,21 +110,20 @@ def _prepare(given: Any, *, fresh: bool) -> Plan:
         )
         for seed, split in zip(seeds, splits)
     ]
-    fingerprints = {"training": data.train.fingerprint()}
-    if data.test is not None:
-        fingerprints["test"] = data.test.fingerprint()
     return Plan(RECIPE, options, names, settings, fingerprints)
 
 
-def _of_the_data(options: Any, data: DataSet, published: bool, colour: bool) -> Any:
+def _of_the_data(options: Any, data: DataSet, published: bool) -> Any:
     """Fill in what depends on the data."""
     per_class = options.labels_per_class or (400 if published else 2)
     chosen = {
-        "data": str(Path(options.data).resolve()) if Path(options.data).exists() else options.data,
+        "data": full(options.data),
+        "labelled_rows": full(options.labelled_rows),
+        "unlabelled_rows": full(options.unlabelled_rows),
         "schedule": "published" if published else "digits",
         "labels": None if options.labelled_rows else options.labels or per_class * data.train.num_classes,
         "labels_per_class": None,
-        "views": ("pictures" if colour else "noise") if options.views == "auto" else options.views,
+        "views": ("pictures" if data.train.colour else "noise") if options.views == "auto" else options.views,
     }
     usual = {
         "include_labelled": not published,
@@ -145,12 +132,7 @@ def _of_the_data(options: Any, data: DataSet, published: bool, colour: bool) -> 
         "normalise": data.train.x.ndim != 4,
     }
     chosen |= {name: value for name, value in usual.items() if getattr(options, name) is None}
-    rows = {
-        name: str(Path(path).resolve())
-        for name in ("labelled_rows", "unlabelled_rows")
-        if (path := getattr(options, name)) is not None and Path(path).exists()
-    }
-    return replace(options, **chosen, **rows)
+    return replace(options, **chosen)
 
 
 def _check(given: Any) -> None:
@@ -165,10 +147,9 @@ def _check(given: Any) -> None:
     for name in ("labels", "labels_per_class", "pad"):
         value = getattr(given, name)
         if value is not None and value < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+            raise ConfigError(f"{flag(name)} is {value}; it must be at least 1.")
     for name in ("weak_noise", "strong_noise", "labelled_noise", "cutout"):
-        if not 0 <= getattr(given, name) <= 1e6:
-            raise ConfigError(f"--{name.replace('_', '-')} is {getattr(given, name)}; it must be in 0..1000000.")
+        within(given, name, 0, 10**6)
 
 
 def _check_views(given: Any, options: Any) -> None:
@@ -176,7 +157,7 @@ def _check_views(given: Any, options: Any) -> None:
     usual = Config()
     for name in _PICTURES if options.views == "noise" else _NOISE:
         if getattr(given, name) != getattr(usual, name):
-            raise ConfigError(f"--{name.replace('_', '-')} does nothing with --views {options.views}; leave it out.")
+            raise ConfigError(f"{flag(name)} does nothing with --views {options.views}; leave it out.")
 
 
 def _check_rows(given: Any, data: DataSet) -> None:

@@ -4,6 +4,7 @@ from dataclasses import asdict, fields
 
 from ...errors import ConfigError
 from ..options import names_of
+from ..ranges import check_rule, flag, within
 from .arms import ARMS, ONLY
 from .options import Chosen, Options
 
@@ -12,7 +13,6 @@ _FROM_0 = ("warmup", "wait", "uda_ramp", "finetune_steps")
 _SIZES = ("teacher_lr", "student_lr", "teacher_weight_decay", "student_weight_decay", "finetune_lr")
 _SHARES = ("uda_threshold", "label_threshold", "offline_threshold", "ema")
 _MOST = {"seeds": 1000, "threads": 1024, "rounds": 100, "steps": 10**8}
-_RULES = ("adam", "adamw", "sgd")
 
 
 def check(options: Options) -> None:
@@ -22,21 +22,13 @@ def check(options: Options) -> None:
         ConfigError: naming the option.
     """
     for name in (*_COUNTS, *_FROM_0):
-        value, least = getattr(options, name), int(name in _COUNTS)
-        if value is not None and not least <= value <= _MOST.get(name, 10**8):
-            raise ConfigError(f"{_flag(name)} is {value}; it must be in {least}..{_MOST.get(name, 10**8)}.")
+        within(options, name, int(name in _COUNTS), _MOST.get(name, 10**8))
     for name in (*_SIZES, "checkpoint_seconds"):
-        value = getattr(options, name)
-        if value is not None and not 0 <= value <= 1e6:
-            raise ConfigError(f"{_flag(name)} is {value}; it must be in 0..1000000.")
+        within(options, name, 0, 10**6)
     for name in _SHARES:
-        value = getattr(options, name)
-        if value is not None and not 0 <= value <= 1:
-            raise ConfigError(f"{_flag(name)} is {value}; it must be in 0..1.")
+        within(options, name, 0, 1)
     for name in ("teacher_rule", "student_rule"):
-        value = getattr(options, name)
-        if value is not None and value not in _RULES:
-            raise ConfigError(f'unknown {name.replace("_", " ")} "{value}". Known: {", ".join(_RULES)}.')
+        check_rule(options, name)
     if not 0 <= options.first_seed < 2**62:
         raise ConfigError(f"--first-seed is {options.first_seed}; it must be in 0..2^62.")
 
@@ -55,7 +47,7 @@ def check_arms(options: Chosen) -> tuple[str, ...]:
     for name in names:
         option = "scalar_weight" if name == "mpl-scalar" else "meta_weight"
         if ARMS[name].meta and getattr(options, option) == 0:
-            raise ConfigError(f"{_flag(option)} 0 makes {name} the same as distil; leave it out of --teachers.")
+            raise ConfigError(f"{flag(option)} 0 makes {name} the same as distil; leave it out of --teachers.")
     if max(options.wait, 0) >= options.steps and any(ARMS[name].mode for name in names):
         raise ConfigError(f"--wait {options.wait} leaves the student none of the {options.steps} steps.")
     return names
@@ -73,9 +65,9 @@ def check_used(given: Options, options: Chosen, names: tuple[str, ...]) -> None:
             continue
         arms = ONLY.get(field.name)
         if arms is not None and not set(arms) & set(names):
-            raise ConfigError(f"{_flag(field.name)} is of {', '.join(arms)}; none of them is among --teachers.")
+            raise ConfigError(f"{flag(field.name)} is of {', '.join(arms)}; none of them is among --teachers.")
         if field.name in idle:
-            raise ConfigError(f"{_flag(field.name)} does nothing with {idle[field.name]}; leave it out.")
+            raise ConfigError(f"{flag(field.name)} does nothing with {idle[field.name]}; leave it out.")
 
 
 def _idle(options: Chosen, names: tuple[str, ...]) -> dict[str, str]:
@@ -96,7 +88,3 @@ def _idle(options: Chosen, names: tuple[str, ...]) -> dict[str, str]:
     if not options.finetune_steps:
         idle |= dict.fromkeys(("finetune_lr", "finetune_batch"), "--finetune-steps 0")
     return idle
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

@@ -5,10 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-import torch
-
 from ...errors import ConfigError
-from ..options import pick_device
+from ..options import on_this_machine
 
 Chosen: TypeAlias = Any
 """Options of which nothing is left to choose; the type checker cannot know which of them are no longer None."""
@@ -236,16 +234,13 @@ MOONS = Profile(
 
 def filled(options: Any, profile: Profile) -> Any:
     """Return options with the profile's values where none were given, on this machine's device."""
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
     known = {name: value for name, value in profile.values.items() if getattr(options, name) is None}
     options = replace(options, **known)
     free = {n: share for n, share in profile.shares.items() if getattr(options, n) is None}
     shares = {n: math.ceil(round(share * options.steps, 6)) for n, share in free.items()}
     if "wait" in shares:  # at least one step is the student's
         shares["wait"] = min(shares["wait"], options.steps - 1)
-    machine = {"device": str(pick_device(options.device)), "threads": torch.get_num_threads()}
-    return replace(options, **shares, **machine, teacher_net=options.teacher_net or options.student)
+    return replace(options, **shares, **on_this_machine(options), teacher_net=options.teacher_net or options.student)
 
 
 def with_batches(options: Any, labelled: int, pool: int, *, published: bool = False) -> Any:

@@ -5,49 +5,29 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ... import __version__
-from ...checkpoint import save_checkpoint
-from ...errors import CheckpointError, ConfigError, NotFiniteError, TutelageError
+from ...checkpoint import save_checkpoint, with_prefix, without_prefix
+from ...errors import CheckpointError, ConfigError, TutelageError
 from ...evaluation import Comparison, paired, summary
 from ...importing import told
 from ...runs import RunFolder
 from ...training import train
-from ..starting import go_on, start
+from .. import starting
+from ..finished import placed, read_finished, restore_lines
 from ..trajectory import Nobody, Watcher
 from .arms import ARMS, BASELINES
-from .options import Chosen, Options
+from .options import Chosen
 from .phases import phases
 from .setting import Setting
 from .trial import Record, Trial
 
 METRICS = ("accuracy", "teacher_accuracy", "student_accuracy", "average_accuracy", "calibration_error")
-
-
-class Prepare(Protocol):
-    """Makes a plan of options."""
-
-    def __call__(self, given: Any, *, fresh: bool) -> "Plan":
-        """Return the plan; ``fresh``: the options are as a user gave them, not as a run folder keeps them."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What one recipe on pseudo labels differs in from another.
-
-    Attributes:
-        name: of the recipe.
-        options: its dataclass.
-        prepare: from options to a plan; refuses what cannot work.
-    """
-
-    name: str
-    options: type[Options]
-    prepare: Prepare
+Recipe: TypeAlias = starting.Recipe["Plan"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,31 +70,24 @@ class Plan:
 
 
 def run(recipe: Recipe, options: Any, out: Path, watcher: Watcher | None = None) -> dict[str, Any]:
-    """Run all arms into a new folder.
+    """Run all arms into a new folder, see :func:`tutelage.recipes.starting.start`.
 
     Args:
         recipe: what to run.
-        options: the options.
+        options: as the user gave them.
         out: the run folder; must not exist.
         watcher: who follows.
-
-    Returns:
-        what ``result.json`` holds.
-
-    Raises:
-        TutelageError: for unusable options or data, before anything is written; for a loss that is not finite, or a
-            folder that cannot be written, later.
     """
-    return start(recipe.name, recipe.prepare, options, out, _carried(watcher))
+    return starting.start(recipe, options, out, _carried(watcher))
 
 
 def resume(recipe: Recipe, folder: RunFolder, watcher: Watcher | None = None) -> dict[str, Any]:
     """Go on with a run that was stopped; a finished one only gets its result again.
 
     Raises:
-        CheckpointError: if the folder cannot be read.
+        CheckpointError: if the folder cannot be read, or its data has changed.
     """
-    return go_on(recipe.options, recipe.prepare, folder, _carried(watcher))
+    return starting.go_on(recipe, folder, _carried(watcher))
 
 
 def _carried(watcher: Watcher | None) -> Callable[[Plan, RunFolder], dict[str, Any]]:
@@ -150,39 +123,28 @@ def _run_arm(name: str, plan: Plan, folder: RunFolder, watcher: Watcher) -> Outc
     """Train an arm with all seeds, or go on where a killed run stopped, or read what a finished one left."""
     if (finished := read_outcome(folder, name)) is not None:
         return finished
-    try:
+    with placed(name, folder):
         return _Run(name, plan, folder, watcher).to_the_end()
-    except NotFiniteError as error:
-        kept = "the last good checkpoint is kept" if folder.checkpoint.is_file() else "no checkpoint was made yet"
-        raise NotFiniteError(f"{name}: {error} In {folder.path}, {kept}.") from error
 
 
 def read_outcome(folder: RunFolder, name: str) -> Outcome | None:
     """Return what a finished arm recorded, None if it is not finished."""
-    if not folder.has(f"arms/{name}.json"):
-        return None
-    facts = folder.read(f"arms/{name}.json")
-    try:
-        return Outcome(facts["records"], facts["ends"], facts["seconds"])
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{folder.path}/arms/{name}.json is damaged ({error}); remove it and resume to train the arm again."
-        ) from error
+    return read_finished(folder, name, Outcome)
 
 
 def _restore_metrics(plan: Plan, folder: RunFolder) -> None:
     """Make the metric lines those of the finished arms and of the checkpoint, no more."""
-    records: list[Record] = []
-    finished = {name: found for name in plan.names if (found := read_outcome(folder, name)) is not None}
-    for outcome in finished.values():
-        records += [record for seed in outcome.records for record in seed]
-    saved = folder.load()
-    if saved is not None:
-        if saved[1].get("arm") in finished:  # killed between its last file and the removal of its checkpoint
-            folder.drop_checkpoint()
-        else:
-            records += [r for seed in saved[1].get("before", []) for r in seed] + saved[1]["trial"]["records"]
-    folder.write_metrics(records)
+    finished = {
+        name: [record for seed in found.records for record in seed]
+        for name in plan.names
+        if (found := read_outcome(folder, name)) is not None
+    }
+    restore_lines(folder, finished, "arm", _under_way)
+
+
+def _under_way(facts: Mapping[str, Any]) -> list[Record]:
+    """The records of a checkpoint: of the seeds before, and of the one that was cut."""
+    return [r for seed in facts.get("before", []) for r in seed] + list(facts["trial"]["records"])
 
 
 class _Run:
@@ -228,7 +190,7 @@ class _Run:
     def _save(self) -> None:
         tensors, facts = self.trial.state()
         whole = {"arm": self.name, "before": self.records, "ends": self.ends, "seconds": self.seconds, "trial": facts}
-        self.folder.save({f"trial.{n}": t for n, t in tensors.items()} | {"frames": self.frames}, whole)
+        self.folder.save(with_prefix("trial", tensors) | {"frames": self.frames}, whole)
         self._saved_at = time.monotonic()
 
     def _restore(self) -> None:
@@ -240,7 +202,7 @@ class _Run:
             self.records, self.ends, self.seconds = facts["before"], facts["ends"], facts["seconds"]
             self.frames = tensors["frames"]
             self.trial = self._trial(len(self.records))
-            self.trial.restore(_without("trial.", tensors), facts["trial"])
+            self.trial.restore(without_prefix("trial", tensors), facts["trial"])
         except (KeyError, ValueError, RuntimeError, IndexError, TutelageError) as error:
             first = str(error).splitlines()[0]
             raise CheckpointError(
@@ -258,10 +220,6 @@ class _Run:
         self.folder.write(f"arms/{self.name}.json", asdict(outcome))
         self.folder.drop_checkpoint()
         return outcome
-
-
-def _without(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _result(plan: Plan, outcomes: Mapping[str, Outcome], environment: Mapping[str, Any]) -> dict[str, Any]:

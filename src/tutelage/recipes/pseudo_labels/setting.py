@@ -2,52 +2,40 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...data import Source, Split
 from ...data.sources import IntArray
 from ...errors import DataError
 from ...lesson import Batch
-from ...randomness import counter, stream
+from ...randomness import stream
 from ..draws import Draws
-from ..fresh import fresh
+from ..one_seed import OneSeed
 from .views import Role, Views
 
 _AT_ONCE = 1024
 
 
-@dataclass(frozen=True, eq=False)
-class Setting:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Setting(OneSeed):
     """One seed: roles, streams and networks.
 
     Attributes:
-        seed: of everything.
-        source: of labelled and unlabelled rows.
-        test_source: of the test rows; the same one if the data has no test set of its own.
-        roles: ``trusted`` are the labelled rows, ``unlabelled`` those whose labels are not used.
+        roles: ``trusted`` are the labelled rows, ``unlabelled`` those whose labels are not used; beside what every
+            seed has.
         views: how rows look.
-        device: where batches live.
         batch_size: unlabelled rows a step.
         labelled_batch: labelled rows a step.
         replacement: draw unlabelled rows with replacement.
-        he: initial weights N(0, 2 / fan-in) and no biases; else the networks' own.
         probe: points (G, ...) at which the networks' answers are kept over training, or None.
     """
 
-    seed: int
-    source: Source
-    test_source: Source
-    roles: Split
     views: Views
-    device: torch.device
     batch_size: int
     labelled_batch: int
     replacement: bool
-    he: bool
     probe: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -63,14 +51,6 @@ class Setting:
                 "--labelled-rows and --unlabelled-rows."
             )
 
-    @cached_property
-    def _x(self) -> Tensor:
-        return torch.from_numpy(self.source.x).to(self.device)
-
-    @cached_property
-    def _y(self) -> Tensor:
-        return torch.from_numpy(self.source.y).to(self.device)
-
     @property
     def pool(self) -> IntArray:
         """The unlabelled rows."""
@@ -80,10 +60,6 @@ class Setting:
     def steps_a_pass(self) -> int:
         """About how many steps see as many rows as the pool has."""
         return -(-len(self.pool) // self.batch_size)
-
-    def net(self, name: str, role: str) -> nn.Module:
-        """Return a fresh network; those of a teacher and a student of one seed begin apart."""
-        return fresh(name, self.source, counter(stream(self.seed, role)), he=self.he).to(self.device)
 
     def labelled(self, step: int, steps: int, size: int | None = None, *, clean: bool = False) -> Batch:
         """Return the labelled rows of a step, with a clean view of them too if asked.
@@ -122,25 +98,13 @@ class Setting:
             index, x = self._rows(self.pool[start : start + _AT_ONCE])
             yield self.views.look("clean", x, index, 0)
 
-    @cached_property
-    def _test(self) -> tuple[Tensor, Tensor]:
-        """Test rows as a network sees them, and their labels; kept if they are few."""
-        own = self.test_source is not self.source
-        index = np.arange(len(self.test_source)) if own else self.roles.test
-        return torch.from_numpy(self.test_source.x[index]), torch.from_numpy(self.test_source.y[index])
-
-    @property
-    def test_rows(self) -> int:
-        """How many rows networks are tested on."""
-        return len(self.test_source) if self.test_source is not self.source else len(self.roles.test)
-
     def tested(self, answer: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits and labels of the test rows.
 
         Args:
             answer: logits (N, C) of rows (N, ...).
         """
-        x, y = self._test
+        x, y = self._tested
         pieces = []
         for start in range(0, len(x), _AT_ONCE):
             rows = x[start : start + _AT_ONCE].to(self.device)

@@ -11,7 +11,6 @@ from ...errors import ConfigError
 from ...frozen import Frozen, LogitSource
 from ...lesson import Batch, Lesson
 from ...randomness import counter, stream
-from ...semi_supervised import confident
 from ...soft_targets import (
     DIST,
     KnowledgeDistillation,
@@ -21,6 +20,7 @@ from ...soft_targets import (
     StandardisedDistillation,
     TargetLoss,
     TopLogits,
+    confidence,
     confidence_weights,
     degenerate_rows,
     noisy,
@@ -43,10 +43,10 @@ class Distillation(Teacher):
         source: of the logits: :class:`~tutelage.frozen.Frozen` networks, or a cache of their answers.
         loss: of the student's logits and the soft target.
         noise: a stochastic teacher; on inputs or by dropout it needs a live one, on logits it comes after any cache.
-        confidence_weighting: weigh the rows by the teacher's largest probability, with mean 1; published with labels
-            only, ``KnowledgeDistillation(ce_weight=1, kd_weight=0)`` (CWTM).
+        confidence_weighting: weigh the rows by the teacher's :func:`~tutelage.soft_targets.confidence`, with mean 1;
+            published with labels only, ``KnowledgeDistillation(ce_weight=1, kd_weight=0)`` (CWTM).
         permute: shuffle the logits below the largest of each row, anew at each step (DKPP).
-        threshold: weight 0 for rows whose largest probability is below it, in [0, 1]; for hard labels.
+        threshold: weight 0 for rows whose confidence is below it, in [0, 1]; for hard labels.
         warm_up: share of the training in [0, 1] in which ``kd_weight`` grows from 0, evenly; 20 / 240 for DKD.
         allow_coupled: let weights differ with a loss that couples the rows of a batch.
 
@@ -86,13 +86,13 @@ class Distillation(Teacher):
         answers = self._answers(batch, student)
         weight = torch.ones(len(batch), dtype=batch.weight_dtype, device=batch.x.device)
         if self.confidence_weighting:
-            weight = confidence_weights(_all(answers, "confidence_weighting")).to(weight.dtype)
+            weight = confidence_weights(answers).to(weight.dtype)
         if self.threshold is not None:
-            weight = weight * confident(_all(answers, "threshold"), self.threshold)
+            weight = weight * (confidence(answers) >= self.threshold)
         if self.permute:
             answers = permuted(_all(answers, "permute"), batch.index, _key(student, "permuted answers"))
         target = SoftTarget(batch.y, answers)
-        notes = {"method": repr(self.loss), **self.source.notes()}
+        notes = {"method": repr(self.loss), **self.source.notes(batch)}
         if isinstance(self.loss, _MAY_LEAVE_ROWS_OUT):
             notes["degenerate_rows"] = degenerate_rows(self.loss, student.logits(batch.x), target)
         loss = self.loss

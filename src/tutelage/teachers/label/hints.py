@@ -80,7 +80,8 @@ class Hints(Teacher):
         target = HintTarget(SoftTarget(batch.y, logits), features, regressors)
         weight = torch.ones(len(batch), dtype=batch.weight_dtype, device=batch.x.device)
         layers = tuple(dict.fromkeys(self.loss.layers))
-        return Lesson(batch.x, target, weight, self.loss, {"method": repr(self.loss), **self.source.notes()}, layers)
+        notes = {"method": repr(self.loss), **self.source.notes(batch)}
+        return Lesson(batch.x, target, weight, self.loss, notes, layers)
 
     def learn(self, lesson: Lesson, student: Student, validation: Batch | None) -> dict[str, Any]:
         """Descend the distances of the lesson in the regressors; return ``hint_loss``, their weighted mean before."""
