@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ...runs import RunFolder
-from ..starting import go_on, start
+from ..starting import Recipe, go_on, start
 from ..trajectory import Nobody, Watcher
 from .options import Config
 from .pieces import Done, carry_out
@@ -14,7 +14,7 @@ from .saving import save_set
 from .stages import Work
 from .summing import summed_up
 
-NAME = "dataset-distillation"
+RECIPE = Recipe("dataset-distillation", Config, prepare)
 
 
 def run(config: Config, out: Path, watcher: Watcher | None = None) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def run(config: Config, out: Path, watcher: Watcher | None = None) -> dict[str, 
         TutelageError: for unusable options or data, before anything is written; for a loss that is not finite, or a
             folder that cannot be written, later.
     """
-    return start(NAME, prepare, config, out, _carried(watcher))
+    return start(RECIPE, config, out, _carried(watcher))
 
 
 def resume(folder: RunFolder, watcher: Watcher | None = None) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def resume(folder: RunFolder, watcher: Watcher | None = None) -> dict[str, Any]:
     Raises:
         CheckpointError: if the folder cannot be read.
     """
-    return go_on(Config, prepare, folder, _carried(watcher))
+    return go_on(RECIPE, folder, _carried(watcher))
 
 
 def _carried(watcher: Watcher | None) -> Callable[[Plan, RunFolder], dict[str, Any]]:
