@@ -13,13 +13,21 @@ from pydantic import TypeAdapter
 
 from tutelage import SGD, Student, train
 from tutelage.cli import app
-from tutelage.recipes import RECIPES
+from tutelage.nets import build
+from tutelage.recipes import RECIPES, dataset_distillation
 from tutelage.recipes.curricula import Config
+from tutelage.recipes.dataset_distillation.options import filled
+from tutelage.recipes.dataset_distillation.used import USED, baselines_of, check_together
 from tutelage.recipes.distilling.options import Common, check
 from tutelage.recipes.options import Options, check_ranges
+from tutelage.recipes.used import check_used
 from tutelage.testing import tiny_batch, tiny_net
 
 ROOT = Path(__file__).resolve().parents[1]
+SHOWN = ("curricula", "mentornet", "deep-interactions", "pseudo-labels", "dataset_distillation")
+"""Documents whose commands are read."""
+SHAPES = {"digits": ((1, 8, 8), 1297), "mnist": ((1, 28, 28), 60_000), "cifar10": ((3, 32, 32), 50_000)}
+"""Of rows, and how many there are to learn from."""
 
 
 def blocks(path, language):
@@ -75,9 +83,22 @@ def test_the_large_teacher_of_the_docs_labels_and_learns():
     assert "h" in step.metrics
 
 
+def test_the_set_of_the_docs_teaches_in_any_loop(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    distil, use = blocks("docs/dataset_distillation.md", "python")
+    names = {}
+    exec(distil.replace("500", "20").replace("(200)", "(20)"), names)
+    assert len(capsys.readouterr().out.splitlines()) >= 2
+    assert names["along"][-1].mean() > names["along"][0].mean() + 0.3
+    exec(use, names)
+    for by_hand, trained in zip(names["net"].parameters(), names["trained"].parameters(), strict=True):
+        torch.testing.assert_close(by_hand, trained)
+    assert names["images"].shape == (10, 1, 8, 8)
+
+
 @pytest.mark.parametrize(
     "path",
-    ["README.md", *(f"docs/{name}.md" for name in ("curricula", "mentornet", "deep-interactions", "pseudo-labels"))],
+    ["README.md", *(f"docs/{name}.md" for name in SHOWN)],
 )
 def test_commands_parse(path):
     for block in blocks(path, "sh"):
@@ -118,6 +139,26 @@ def test_the_configuration_files_of_the_examples(example):
         check(options)
     else:
         recipe.check(options)
+
+
+@pytest.mark.parametrize(
+    "example", sorted((ROOT / "examples" / "dataset-distillation").glob("*.toml")), ids=lambda path: path.stem
+)
+def test_the_examples_of_dataset_distillation_are_complete(example):
+    """Their options go together, each counts, and the networks can be made for the data."""
+    import tomllib
+
+    given = dataset_distillation.Config(
+        **{name.replace("-", "_"): value for name, value in tomllib.loads(example.read_text()).items()}
+    )
+    shape, rows = SHAPES[given.data]
+    shape = (given.channels or shape[0], *([given.resize] * 2 if given.resize else shape[1:]))
+    options = filled(replace(given, device="cpu"), shape, rows)
+    check_together(options)
+    check_used(given, options, USED, baselines_of(options.baselines))
+    build(options.net, shape, 10)
+    assert options.schedule == ("digits" if given.data == "digits" else "published")
+    assert (options.augmentation == "all") == (options.method not in ("unrolled", "gradient-matching"))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

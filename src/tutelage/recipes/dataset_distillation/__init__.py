@@ -12,5 +12,6 @@ from .comparing import ABOUT as ABOUT
 from .options import Config as Config
 from .running import resume as resume
 from .running import run as run
+from .used import check as check
 
 HELP = "Dataset distillation: learn a few images that train a network in a few steps, and what they are worth."

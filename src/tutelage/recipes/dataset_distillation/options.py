@@ -242,7 +242,7 @@ def _matching(given: Config, *, published: bool) -> dict[str, Any]:
         "epochs": 1,
         "batches": 1,
         "images": "noise" if method == "gradient-matching" else "real",
-        "augmentation": "all" if published or method == "siamese" else "none",
+        "augmentation": "all" if method == "siamese" or (published and method != "gradient-matching") else "none",
         "steps": steps[published],
         "nets": 4 if trajectory else 1,
         "real_batch": 256 if published else 64,
