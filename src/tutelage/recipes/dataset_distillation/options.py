@@ -128,9 +128,9 @@ class Config:
     free_nets: int = 10
     """Networks that are trained on each set freely, without its order and step sizes."""
     free_epochs: int | None = None
-    """Passes of that; 0: none; default: 300, for distribution, gradient and siamese matching needed."""
+    """Passes of that; 0: none; default: 300."""
     full_epochs: int | None = None
-    """Passes of training on all real rows; 0: none; default: 25."""
+    """Passes of training on all real rows; 0: none; default: 60, published 25."""
     robustness: bool = True
     """Judge the set with other step sizes, orders, roundings, networks and inits as well."""
     seeds: int | None = None
@@ -193,7 +193,7 @@ def _usual(given: Config, init: str, *, published: bool, colour: bool, rows: int
         "epochs": 3,
         "images": "noise",
         "free_epochs": 300,
-        "full_epochs": 25,
+        "full_epochs": 25 if published else 60,
         "baselines": "random,class-means,k-means,k-center",
         "seeds": 1 if published else 3,
     }
