@@ -9,8 +9,8 @@ import torch
 
 from tests.recipes.dataset_runs import SHORT, finished_run, poison_run
 from tutelage.cli import main
-from tutelage.distilled.artefact import load, save
 from tutelage.distilled.facts import Start
+from tutelage.distilled.files import load, save
 from tutelage.nets import build, load_weights
 from tutelage.nets.weights import weights_facts
 
@@ -115,7 +115,7 @@ def test_errors_are_one_line(path, here, capsys):
     assert 'unknown device "gpu"' in refused(capsys, "check", path, "--device", "gpu")
     trained = replace(load(path), start=Start("pretrained"))
     save(trained, "trained.safetensors")
-    assert "the file holds none: give one (--net), or weights" in refused(capsys, "check", "trained.safetensors")
+    assert "were trained before, and the file holds none: give one" in refused(capsys, "check", "trained.safetensors")
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
+from tests.test_floors import FLOORS
 from tutelage import SGD, Student, train
 from tutelage.cli import app
 from tutelage.nets import build
@@ -114,6 +115,15 @@ def test_the_configuration_file_of_the_docs():
 
     (text,) = blocks("docs/curricula.md", "toml")
     Config(**tomllib.loads(text))
+
+
+def test_the_floors_of_the_docs():
+    rows = re.findall(r"^\| (\d) \|(.*)\|$", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
+    told = {name.strip("/"): int(floor) for floor, text in rows for name in re.findall(r"`([a-z_]+/?)`", text)}
+    kinds = {folder.name for folder in (ROOT / "src/tutelage/teachers").iterdir()}
+    assert {name: floor for name, floor in told.items() if name not in kinds} == {
+        name: floor for name, floor in FLOORS.items() if name != "__main__"
+    }
 
 
 def test_continuous_integration_runs_the_second_command_of_the_readme():

@@ -195,8 +195,9 @@ def _file_options(arguments: Sequence[str]) -> list[Any]:
 
 
 def _fail(message: str) -> int:
-    line = escape(" ".join(message.split()))
-    Console(stderr=True).print(f"[bold red]error:[/bold red] {line}", soft_wrap=True, highlight=False)
+    shown = "".join(letter if letter.isprintable() else " " for letter in message)  # a file may have put it there
+    line = escape(" ".join(shown.split()))
+    Console(stderr=True, emoji=False).print(f"[bold red]error:[/bold red] {line}", soft_wrap=True, highlight=False)
     return 2
 
 

@@ -10,9 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from .display import console
-from .distilled import named_rates
-from .distilled.artefact import Artefact, load
-from .errors import ConfigError
+from .distilled import DistilledSet, named_rates
+from .distilled.artefact import Artefact
+from .distilled.files import load
+from .errors import ConfigError, DataError
 from .evaluation import Summary, accuracy
 from .nets import save_weights
 from .recipes.dataset_distillation.checking import Check, Rows, check, domain_of, robustness
@@ -39,30 +40,32 @@ _STATED = Rows()
 
 @distilled_app.command
 def show(file: Path, /, *, out: Path | None = None) -> None:
-    """Say what a distilled set is, and draw its images with labels and step sizes.
+    """Say what a distilled set is, and draw its images with labels and step sizes; of many images the first.
 
     Parameters
     ----------
     file
         The set, .safetensors.
     out
-        The picture, .png; default: drawings/ and the name of the file.
+        The picture, .png, which must not exist; default: drawings/ and the name of the file, drawn anew.
     """
-    from .report.sheet import sheet
+    from .report.sheet import MOST_IMAGES, sheet
 
+    if out is not None:
+        _check_new(out, ".png", "the picture of a distilled set")
     artefact = load(file)
-    target = out or Path("drawings") / f"{file.stem}.png"
-    if target.suffix != ".png":
-        raise ConfigError(f"--out {target}: the picture of a distilled set ends in .png.")
+    names, target = _names(artefact), out or Path("drawings") / f"{file.stem}.png"
+    made = _drawable(artefact.distilled, MOST_IMAGES)
     if out is None:
-        target.parent.mkdir(exist_ok=True)
-    made = artefact.distilled
-    sheet(made.images, made.labels, made.step_sizes, artefact.classes, target)
+        _make_folder(target.parent)
+    sheet(made.images, made.labels, made.step_sizes, names, target)
     _facts(_told(artefact))
     if artefact.attack is not None:
-        a, b = (artefact.classes[c] for c in artefact.attack)
+        a, b = (names[c] for c in artefact.attack)
         _warn(f"made to do harm: networks that it teaches take {a} for {b}.")
-    _out.print(f"images: {target}", soft_wrap=True)
+    drawn, count = (len(of.images.flatten(0, 1)) for of in (made, artefact.distilled))
+    few = "" if drawn == count else f" (the first {drawn:,} of {count:,})"
+    _out.print(f"images: {target}{few}", soft_wrap=True, markup=False)
 
 
 @distilled_app.command
@@ -88,14 +91,15 @@ def train(
     seed
         Of initial weights and free training; of stored initial weights, which.
     out
-        The file for the network's weights, .safetensors; with it, and without --data, nothing is tested.
+        The file for the network's weights, .safetensors, which must not exist; with it, and without --data or another
+        option of the rows, nothing is tested.
     device
         cpu, cuda, cuda:1, or auto: cuda if there is one.
     """
-    if out is not None and out.suffix != ".safetensors":
-        raise ConfigError(f"--out {out}: a file of weights ends in .safetensors.")
+    if out is not None:
+        _check_new(out, ".safetensors", "a file of weights")
     artefact = load(file)
-    domain = None if out is not None and rows.data is None else domain_of(artefact, rows, str(pick_device(device)))
+    domain = None if out is not None and rows == _STATED else domain_of(artefact, rows, str(pick_device(device)))
     trained = artefact.train(net, seed, device=str(pick_device(device)))
     name = net or artefact.architecture.called
     facts: dict[str, Any] = {"net": name, "shape": list(artefact.inputs.shape), "classes": list(artefact.classes)}
@@ -103,10 +107,11 @@ def train(
     if domain is not None:
         rows_of_test = domain.test_x.to(next(trained.parameters()))
         facts["accuracy"] = accuracy(Student(trained, SGD(1.0)).predict(rows_of_test), domain.test_y)
-        _out.print(f"{name}, seed {seed}: {_percent(facts['accuracy'])} % of {len(domain.test_y):,} test rows")
+        told = f"{name}, seed {seed}: {_percent(facts['accuracy'])} % of {len(domain.test_y):,} test rows"
+        _out.print(told, soft_wrap=True, markup=False)
     if out is not None:
         save_weights(trained, out, facts)
-        _out.print(f"network: {out}", soft_wrap=True)
+        _out.print(f"network: {out}", soft_wrap=True, markup=False)
 
 
 @distilled_app.command(name="check")
@@ -142,11 +147,43 @@ def check_file(
     domain = domain_of(artefact, rows, str(pick_device(device)))
     found = check(artefact, domain, nets, net=net, seed=seed)
     _out.print(_accuracies(found, domain, artefact))
-    _out.print(f"{found.verdict}.", style="red" if found.agrees is False else "", soft_wrap=True, highlight=False)
+    style = "red" if found.agrees is False else ""
+    _out.print(f"{found.verdict}.", style=style, soft_wrap=True, highlight=False, markup=False)
     if found.attack is not None:
         _out.print(_attacked(found, artefact))
     if robust:
-        _out.print(_robustness_table(robustness(artefact, domain, nets, net=net)))
+        _out.print(_robustness_table(robustness(artefact, domain, nets, net=net, seed=seed)))
+
+
+def _check_new(out: Path, suffix: str, what: str) -> None:
+    """Make sure that a file can be written, before it takes time to make what is to be in it."""
+    if out.suffix != suffix:
+        raise ConfigError(f"--out {out}: {what} ends in {suffix}.")
+    if out.exists():
+        raise ConfigError(f"--out {out}: it exists, and is not written over; give another name, or move it away.")
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it, or give another.")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DataError(f"the folder {folder} cannot be made ({error.strerror}): give --out.") from None
+
+
+def _drawable(made: DistilledSet, most: int) -> DistilledSet:
+    """A set of so many images as a sheet takes: whole batches, or of one that is larger the first images."""
+    batches, rows = made.images.shape[:2]
+    fit, few = max(1, min(batches, most // rows)), min(rows, most)
+    labels = made.labels[:fit, :few] if made.labels.ndim > 1 else made.labels[:few]
+    sizes = made.step_sizes.view(made.applications // batches, batches)[:, :fit].flatten()
+    return DistilledSet(made.images[:fit, :few], labels, sizes, made.epochs)
+
+
+def _names(artefact: Artefact) -> list[str]:
+    """The classes, as a terminal can show them, whoever named them."""
+    return ["".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name) for name in artefact.classes]
 
 
 def _told(artefact: Artefact) -> dict[str, str]:
@@ -158,7 +195,7 @@ def _told(artefact: Artefact) -> dict[str, str]:
         "objective": artefact.told_objective,
         "method": artefact.method,
         "images": f"{batches * rows} of {shape}: {batches} batch{'es' * (batches != 1)} of {rows}",
-        "classes": f"{count}: {', '.join(artefact.classes[:12])}{', ...' * (count > 12)}",
+        "classes": f"{count}: {', '.join(_names(artefact)[:12])}{', ...' * (count > 12)}",
         "labels": "soft" if made.soft else "class ids",
         "order": f"{made.applications} steps: {made.epochs} epoch{'s' * (made.epochs != 1)}"
         if made.applications
@@ -208,7 +245,7 @@ def _facts(facts: Mapping[str, str]) -> None:
 
 
 def _warn(line: str) -> None:
-    _out.print(line, style="yellow", soft_wrap=True, highlight=False)
+    _out.print(line, style="yellow", soft_wrap=True, highlight=False, markup=False)
 
 
 def _accuracies(found: Check, domain: Domain, artefact: Artefact) -> Table:
@@ -233,7 +270,7 @@ def _add(table: Table, name: str, value: Summary) -> None:
 def _attacked(found: Check, artefact: Artefact) -> Table:
     assert found.attack is not None
     assert artefact.attack is not None
-    a, b = (artefact.classes[c] for c in artefact.attack)
+    a, b = (_names(artefact)[c] for c in artefact.attack)
     table = _table(f"attack: {a} taken for {b}", ("share of test rows, %", "before", "after"))
     for name, words in _RATES.items():
         table.add_row(words, *(_percent(found.attack[when][name]) for when in ("before", "after")))

@@ -20,7 +20,7 @@ _WIDE = 100
 
 def console() -> Console:
     """Return a console for standard output: as wide as the terminal, and at least 100 columns where there is none."""
-    found = Console()
+    found = Console(emoji=False)  # of what users name, ":b:" stays as it is
     if not found.is_terminal:
         found.width = max(found.width, _WIDE)
     return found

@@ -1,5 +1,6 @@
 """Experts: networks trained on real data, with their weights after every epoch, for a set to lead others along."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -12,12 +13,14 @@ from torch import Tensor, nn
 from .data.records.headed import read_headed, write_headed
 from .distilled import crowd
 from .distilled.free_training import Augment, study_epochs
-from .errors import ConfigError, ShapeError
+from .errors import ConfigError, DataError, ShapeError
 from .nets.together import check_weights
 from .randomness import counter, stream
 from .rules import SGD, Rule
 
 _VERSION = 1
+_BUFFERS = "buffers."
+"""Before the names of the network's buffers in a file."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,12 @@ class Experts:
     """Trajectories of P networks through parameter space.
 
     Attributes:
-        net: the architecture.
+        net: the architecture, with the buffers that all networks share, such as running statistics.
         flat: weights (P, epochs + 1, D), those before the first epoch included; the parameters of a network one after
             the other, as ``named_parameters`` gives them.
 
     Raises:
-        ShapeError: for weights that are not those of the network.
+        ShapeError: for weights that are not those of the network, or of an integer type.
     """
 
     net: nn.Module
@@ -43,6 +46,8 @@ class Experts:
                 f"experts: weights have shape {tuple(self.flat.shape)}, but need (experts, epochs + 1, {size}) for "
                 "this network; they are of another architecture."
             )
+        if not self.flat.is_floating_point():
+            raise ShapeError(f"experts: weights are {self.flat.dtype}, but need a floating type.")
 
     def __len__(self) -> int:
         return len(self.flat)
@@ -71,6 +76,7 @@ def train_experts(
     batch_size: int = 256,
     augment: Augment | None = None,
     together: int = 16,
+    freeze_buffers: bool = False,
     seed: int = 0,
 ) -> Experts:
     """Train networks on real data, and keep their weights after every epoch.
@@ -89,10 +95,12 @@ def train_experts(
         batch_size: rows a step.
         augment: what a batch becomes, by a key of its step, such as ``Siamese().each``.
         together: networks at once.
+        freeze_buffers: keep running statistics as those of ``net``; networks that have some are refused otherwise.
         seed: of batches, augmentation and dropout.
 
     Raises:
-        ConfigError: for an option outside its range, or a network with running statistics.
+        ConfigError: for an option outside its range, or a network with running statistics that are not frozen.
+        ShapeError: for weights that are not those of the network, or labels that do not fit the inputs.
         NotFiniteError: if training diverges.
 
     Source: Cazenavette et al., "Dataset distillation by matching training trajectories", CVPR 2022, section 3.1.
@@ -104,7 +112,7 @@ def train_experts(
     for first in range(0, count, together):
         some = {name: weights[name][first : first + together] for name, _ in net.named_parameters()}
         key = counter(stream(seed, "experts"), first)
-        student = crowd(net, some, rule or SGD(0.01)).seeded(key)
+        student = crowd(net, some, rule or SGD(0.01), freeze_buffers=freeze_buffers).seeded(key)
         path = [_flat(some)]
         for later in study_epochs(student, x, y, epochs=epochs, batch_size=batch_size, augment=augment, seed=key):
             path.append(_flat({name: later.params.get(f"net.{name}", value) for name, value in some.items()}))
@@ -117,7 +125,7 @@ def _flat(weights: Mapping[str, Tensor]) -> Tensor:
 
 
 def save_experts(path: Path, experts: Experts, *, origin: Mapping[str, Any] | None = None) -> None:
-    """Write experts to one safetensors file.
+    """Write experts, and the buffers of their network, to one safetensors file.
 
     Args:
         path: the file.
@@ -130,7 +138,8 @@ def save_experts(path: Path, experts: Experts, *, origin: Mapping[str, Any] | No
     """
     shapes = [[name, list(p.shape)] for name, p in experts.net.named_parameters()]
     facts = {"parameters": shapes, "origin": dict(origin or {})}
-    write_headed(path, "trajectory", _VERSION, facts, {"weights": experts.flat})
+    buffers = {_BUFFERS + name: value for name, value in experts.net.named_buffers()}
+    write_headed(path, "trajectory", _VERSION, facts, {"weights": experts.flat, **buffers})
 
 
 def load_experts(path: Path, net: nn.Module) -> Experts:
@@ -138,18 +147,30 @@ def load_experts(path: Path, net: nn.Module) -> Experts:
 
     Args:
         path: the file.
-        net: their architecture.
+        net: their architecture; it stays as it is, and the experts' has the buffers of the file.
 
     Raises:
-        DataError: if there is no such file, or it is damaged.
+        DataError: if there is no such file, it is damaged, or a weight is not finite.
         ShapeError: if they are of another architecture, naming the first difference.
     """
     facts, tensors = read_headed(path, "trajectory", _VERSION, maker="save_experts")
-    there = [(name, tuple(shape)) for name, shape in facts["parameters"]]
+    try:
+        there = [(str(name), tuple(shape)) for name, shape in facts["parameters"]]
+        weights = tensors.pop("weights")
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is damaged: {error!r}.") from None
+    if not bool(weights.isfinite().all()):
+        raise DataError(f"{path} has weights that are not finite: train the experts at a lower rate.")
+    buffers = {name.removeprefix(_BUFFERS): value for name, value in tensors.items()}
+    there += [(name, tuple(value.shape)) for name, value in sorted(buffers.items())]
     here = [(name, tuple(p.shape)) for name, p in net.named_parameters()]
+    here += [(name, tuple(b.shape)) for name, b in sorted(net.named_buffers())]
     if there != here:
         a, b = next((a, b) for a, b in zip_longest(there, here, fillvalue=("no more", ())) if a != b)
         raise ShapeError(
             f"{path} is of another architecture: it has {a[0]} {a[1] or ''} where the network has {b[0]} {b[1] or ''}."
         )
-    return Experts(net, tensors["weights"])
+    known = copy.deepcopy(net)
+    for name, value in known.named_buffers():
+        value.copy_(buffers[name])
+    return Experts(known, weights)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .errors import ConfigError, DataError
+from .errors import ConfigError, DataError, NotFiniteError
 from .randomness import counter, permutation, stream
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -40,8 +41,14 @@ def of_classes(real: Real, needed: int = 1) -> list[Tensor]:
     """Return the rows of each class, int64.
 
     Raises:
-        DataError: naming the class that has fewer than are needed.
+        DataError: naming the class that has fewer than are needed, or a row's that is none of the C.
     """
+    strange = torch.nonzero((real.y < 0) | (real.y >= real.classes)).flatten()
+    if len(strange):
+        raise DataError(
+            f"row {int(strange[0])} of the real examples has class {int(real.y[strange[0]])}, but the classes are "
+            f"0..{real.classes - 1}: leave it out, or give its class images."
+        )
     found = [torch.nonzero(real.y == c).flatten() for c in range(real.classes)]
     for c, rows in enumerate(found):
         if len(rows) < needed:
@@ -50,37 +57,80 @@ def of_classes(real: Real, needed: int = 1) -> list[Tensor]:
     return found
 
 
+def check_classes(y: Tensor, labels: Tensor) -> None:
+    """Make sure that real examples and synthetic ones are of the same classes.
+
+    Args:
+        y: class ids of real rows, (N,).
+        labels: class ids of synthetic ones, in any shape; those of soft labels are all of 0..C-1.
+
+    Raises:
+        DataError: naming a class that only one side has.
+    """
+    if y.is_floating_point():
+        raise DataError("the real examples have soft labels, but need class ids.")
+    if bool((y < 0).any()):
+        raise DataError(f"the real examples have class {int(y.min())}: leave out rows without a class.")
+    size = 1 + max(int(y.max()), int(labels.max()))
+    real, made = (torch.bincount(ids.flatten().cpu(), minlength=size) > 0 for ids in (y, labels))
+    alone = torch.nonzero(real != made).flatten().tolist()
+    if not alone:
+        return
+    if made[alone[0]]:
+        raise DataError(f"class {alone[0]} has no real example, but synthetic ones: add some, or leave out the class.")
+    raise DataError(f"class {alone[0]} has no synthetic example, but real ones: give it one, or leave out its rows.")
+
+
+def _wanted(batches: int, each: int) -> int:
+    """How many images a class gets."""
+    if batches < 1 or each < 1:
+        raise ConfigError(f"{batches} batches of {each} images a class are asked for; both must be at least 1.")
+    return batches * each
+
+
 def random(real: Real, batches: int, each: int, seed: int) -> Tensor:
     """Return real examples drawn without replacement from each class."""
-    key = stream(seed, "random real examples")
+    key, count = stream(seed, "random real examples"), _wanted(batches, each)
     chosen = []
-    for c, rows in enumerate(of_classes(real, batches * each)):
-        order = torch.from_numpy(permutation(counter(key, c), len(rows))[: batches * each])
+    for c, rows in enumerate(of_classes(real, count)):
+        order = torch.from_numpy(permutation(counter(key, c), len(rows))[:count])
         chosen.append(real.x[rows[order.to(rows.device)]])
     return _in_batches(chosen, batches, each)
 
 
 def class_means(real: Real, batches: int, each: int, seed: int) -> Tensor:
     """Return the mean of each class, as often as images are asked for."""
+    count = _wanted(batches, each)
     means = [real.x[rows].double().mean(0).to(real.x.dtype) for rows in of_classes(real)]
-    return _in_batches([mean.expand(batches * each, *mean.shape) for mean in means], batches, each)
+    return _in_batches([mean.expand(count, *mean.shape) for mean in means], batches, each)
 
 
 def kmeans(real: Real, batches: int, each: int, seed: int) -> Tensor:
-    """Return k-means centroids of each class, k = S m, from k-means++; for k = 1 its mean."""
-    from sklearn.cluster import KMeans
+    """Return k-means centroids of each class, k = S m, from k-means++; for k = 1 its mean.
 
-    if batches * each == 1:
+    Of a class with fewer different rows than k, these rows in turn.
+    """
+    count = _wanted(batches, each)
+    if count == 1:
         return class_means(real, batches, each, seed)
     key = stream(seed, "k-means")
     found = []
-    for c, rows in enumerate(of_classes(real, batches * each)):
+    for c, rows in enumerate(of_classes(real, count)):
         flat = real.x[rows].flatten(1).double().cpu().numpy()
-        fitted = KMeans(batches * each, n_init=4, random_state=counter(key, c) % 2**32).fit(flat)
-        order = permutation(counter(key, c, 1), batches * each)  # batches alike: centroids come in no order
-        centers = torch.from_numpy(fitted.cluster_centers_[order]).to(real.x)
+        order = permutation(counter(key, c, 1), count)  # batches alike: centroids come in no order
+        centers = torch.from_numpy(_centroids(flat, count, counter(key, c) % 2**32)[order]).to(real.x)
         found.append(centers.view(-1, *real.x.shape[1:]))
     return _in_batches(found, batches, each)
+
+
+def _centroids(rows: npt.NDArray[np.float64], count: int, seed: int) -> npt.NDArray[np.float64]:
+    from sklearn.cluster import KMeans
+
+    different = np.unique(rows, axis=0)
+    if len(different) < count:
+        return different[np.arange(count) % len(different)]
+    found: npt.NDArray[np.float64] = KMeans(count, n_init=4, random_state=seed).fit(rows).cluster_centers_
+    return found
 
 
 def k_center(real: Real, batches: int, each: int, seed: int) -> Tensor:
@@ -88,7 +138,8 @@ def k_center(real: Real, batches: int, each: int, seed: int) -> Tensor:
 
     Source: Gonzalez, "Clustering to minimize the maximum intercluster distance", Theoretical Computer Science 1985.
     """
-    found = [real.x[rows[farthest_first(real.x[rows], batches * each)]] for rows in of_classes(real, batches * each)]
+    count = _wanted(batches, each)
+    found = [real.x[rows[farthest_first(real.x[rows], count)]] for rows in of_classes(real, count)]
     return _in_batches(found, batches, each)
 
 
@@ -108,7 +159,8 @@ def herding(real: Real, batches: int, each: int, seed: int) -> Tensor:
 
     Source: Welling, "Herding dynamical weights to learn", ICML 2009.
     """
-    found = [real.x[rows[herded(real.x[rows], batches * each)]] for rows in of_classes(real, batches * each)]
+    count = _wanted(batches, each)
+    found = [real.x[rows[herded(real.x[rows], count)]] for rows in of_classes(real, count)]
     return _in_batches(found, batches, each)
 
 
@@ -151,11 +203,14 @@ def best_rate(judge: Callable[[float], float], rates: Sequence[float] = RATES) -
 
     Raises:
         ConfigError: without rates.
+        NotFiniteError: if no score is finite.
     """
     if not rates:
         raise ConfigError("no step size to try: give at least one, such as 0.1.")
     scores = [(score if np.isfinite(score := judge(rate)) else -np.inf, -rate) for rate in rates]
     best, rate = max(scores)
+    if not np.isfinite(best):
+        raise NotFiniteError(f"no step size of {', '.join(map(str, rates))} gives a finite score: try a lower one.")
     return -rate, best
 
 

@@ -28,17 +28,17 @@ class Siamese:
 
     - ``color``: ``x + (u - 1/2)``; then the distance from the mean over channels times ``2 u``; then the distance from
       the mean over the image times ``1/2 + u``;
-    - ``crop``: a shift of up to 1/8 of each side, in whole pixels;
-    - ``cutout``: 0 in a square of half the side, about any pixel;
+    - ``crop``: a shift along each side by whole pixels, of up to 1/8 of it, rounded: 4 of 28;
+    - ``cutout``: 0 in a rectangle of half the sides, rounded, about any pixel; of an even length about any edge of one;
     - ``flip``: left and right, with probability 1/2;
-    - ``scale``: sizes divided by one factor from 1/1.2 to 1.2;
+    - ``scale``: height and width divided by factors from 1/1.2 to 1.2, one each;
     - ``rotate``: by up to 15 degrees either way.
 
     Attributes:
         ops: of which one is drawn a batch.
 
     Source: Zhao and Bilen, "Dataset condensation with differentiable siamese augmentation", ICML 2021, section 3.2.
-    Its code draws from a seed taken from the clock, and shifts along the diagonal only.
+    Its code draws from a seed taken from the clock.
 
     Raises:
         ConfigError: for an unknown operation, or none.
@@ -115,9 +115,10 @@ def _cutout(x: Tensor, u: Tensor) -> Tensor:
 
 
 def _hole(u: Tensor, side: int) -> Tensor:
-    """Which rows (or columns) the square covers, bool (draws, side)."""
+    """Which rows (or columns) the rectangle covers, bool (draws, side)."""
     size = int(side * _HOLE + 0.5)
-    first = (u * side).long().unsqueeze(1) - size // 2
+    places = side + 1 - size % 2
+    first = (u * places).long().unsqueeze(1) - size // 2
     line = torch.arange(side, device=u.device)
     return (line >= first) & (line < first + size)
 
@@ -127,9 +128,9 @@ def _flip(x: Tensor, u: Tensor) -> Tensor:
 
 
 def _scale(x: Tensor, u: Tensor) -> Tensor:
-    factor = 1.0 / _ZOOM + u[0] * (_ZOOM - 1.0 / _ZOOM)
-    zero = torch.zeros_like(factor)
-    return _warped(x, [factor, zero, zero, factor])
+    across, down = 1.0 / _ZOOM + u[:2] * (_ZOOM - 1.0 / _ZOOM)
+    zero = torch.zeros_like(across)
+    return _warped(x, [across, zero, zero, down])
 
 
 def _rotate(x: Tensor, u: Tensor) -> Tensor:

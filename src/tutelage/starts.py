@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from .errors import ConfigError
+from .errors import ConfigError, ShapeError
 from .nets.initial import Initialiser
 from .nets.together import check_weights
 from .randomness import counter, permutation, stream
@@ -18,6 +18,26 @@ class Starts(Protocol):
 
     def draw(self, step: int, count: int) -> dict[str, Tensor]:
         """Return parameters by name, each (count, ...), a function of the step alone."""
+
+
+def drawn_for(net: nn.Module, starts: Starts, step: int, count: int) -> dict[str, Tensor]:
+    """Return the networks of a step by name, each (count, ...), having made sure that they are of an architecture.
+
+    Args:
+        net: the architecture.
+        starts: where they come from.
+        step: from 0.
+        count: how many.
+
+    Raises:
+        ConfigError: for more networks than there are, or a network without parameters.
+        ShapeError: for networks of another architecture, naming the first difference, or in another number.
+    """
+    weights = starts.draw(step, count)
+    found = check_weights(net, weights)
+    if found != count:
+        raise ShapeError(f"{type(starts).__name__} drew {found} networks, but {count} were asked for.")
+    return {name: value.detach() for name, value in weights.items()}
 
 
 @dataclass(frozen=True)

@@ -378,19 +378,24 @@ class Student:
         """Return a view of the same student elsewhere in parameter space.
 
         Args:
-            params: new values by name; names left out keep theirs.
+            params: new values by name; names left out keep theirs. Those of frozen parameters stay constants.
             state: what the rule remembers there; default: what it remembers here.
             buffers: of the network there, such as running statistics; names left out keep theirs.
 
         Raises:
             ShapeError: for an unknown name or another shape.
         """
+        learned, constant = dict(params), {}
         for name, value in params.items():
-            if name not in self._params or value.shape != self._params[name].shape:
-                needed = {n: tuple(p.shape) for n, p in self._params.items()}
+            own = self._frozen if name in self._frozen else self._params
+            if name not in own or value.shape != own[name].shape:
+                needed = {n: tuple(p.shape) for n, p in {**self._params, **self._frozen}.items()}
                 raise ShapeError(f"at: {name} has shape {tuple(value.shape)}, but the student has {needed}.")
+            if own is self._frozen:
+                constant[name] = learned.pop(name).detach()
         return self._view(
-            _params={**self._params, **params},
+            _params={**self._params, **learned},
+            _frozen={**self._frozen, **constant},
             _state=self._state if state is None else state,
             _buffers={**self._buffers, **(buffers or {})},
         )

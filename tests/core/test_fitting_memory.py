@@ -7,7 +7,7 @@ from torch import nn
 from tests.core.look_ahead import drawn
 from tutelage import SGD, Lesson, Student
 from tutelage.errors import ConfigError
-from tutelage.hypergradient import Fitting, Recompute, Unrolled, check_tape, fitting, tape_bytes
+from tutelage.hypergradient import Decision, Fitting, Recompute, Unrolled, check_tape, fitting, tape_bytes
 from tutelage.losses import cross_entropy
 from tutelage.memory import free_bytes
 from tutelage.nets import mlp
@@ -52,6 +52,10 @@ def test_truncation_needs_less(monkeypatch):
     found = ours(student, lessons, loss, wrt)[1][0]
     assert torch.equal(found, Unrolled(1)(student, lessons, loss, wrt)[1][0])
     assert ours.stats.reruns == 0
+    monkeypatch.setattr(fitting, "free_bytes", lambda device: 0)
+    ours = Fitting(truncate=1)
+    assert torch.equal(ours(student, lessons, loss, wrt)[1][0], found)
+    assert ours.stats.reruns == 1
 
 
 def test_a_graph_is_as_large_as_what_it_keeps():
@@ -93,3 +97,33 @@ def test_a_graph_that_does_not_fit_is_refused(monkeypatch):
 
 def test_some_memory_is_free():
     assert 1 << 20 < free_bytes(CPU) < 1 << 50
+
+
+def test_what_was_decided_stays(monkeypatch):
+    student, lessons, loss, wrt = problem()
+    for free, kept in ((1 << 40, False), (0, True)):
+        monkeypatch.setattr(fitting, "free_bytes", lambda device, free=free: free)
+        first, decision = Fitting(), Decision()
+        assert decision.state_dict()["recomputes"] == -1
+        with decision.kept(first):
+            first(student, lessons, loss, wrt)
+        assert decision.state_dict()["recomputes"] == int(kept)
+        assert first.recomputes is kept
+        again = Decision()
+        again.load_state_dict(decision.state_dict())
+        monkeypatch.setattr(fitting, "free_bytes", lambda device, free=free: (1 << 40) - free)
+        second = Fitting()
+        with again.kept(second):
+            second(student, lessons, loss, wrt)
+        assert (second.recomputes, second.stats.reruns) == (kept, 3 * kept)
+        with Decision().kept(second):
+            assert second.recomputes is None  # another teacher's
+
+
+def test_nothing_is_decided_by_what_fails_or_by_other_strategies():
+    decision = Decision()
+    with pytest.raises(ZeroDivisionError), decision.kept(Fitting()):
+        raise ZeroDivisionError
+    with decision.kept(Recompute()):
+        pass
+    assert decision.recomputes == -1

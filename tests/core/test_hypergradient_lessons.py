@@ -294,6 +294,18 @@ def test_a_look_ahead_that_is_not_finite(strategy):
         strategy(student, lessons, lambda s: (validation(s) * 0.0).sqrt(), [ETA])
 
 
+@pytest.mark.filterwarnings("error:Converting a tensor")
+def test_a_learned_rate_that_diverges_is_told_without_a_warning():
+    rate = torch.tensor(1e308, dtype=torch.float64, requires_grad=True)
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        with pytest.raises(NotFiniteError, match=r"not finite after step \d of 3 \(lr 1e\+308"):
+            Unrolled()(Student(net(), SGD(rate)), [lesson(ETA)] * 3, validation, [rate])
+    finally:
+        torch.set_warn_always(always)
+
+
 class Attention(nn.Module):
     def __init__(self):
         super().__init__()

@@ -217,6 +217,23 @@ def test_at_moves_to_other_parameters():
         student.at({"nothing": torch.zeros(1)})
 
 
+def test_at_moves_frozen_parameters_as_constants():
+    net = tiny_net()
+    name = next(iter(dict(net.named_parameters())))
+    net.get_parameter(name).requires_grad_(False)
+    student, batch = Student(net, SGD(0.1)), tiny_batch()
+    moved = torch.full_like(net.get_parameter(name), 0.3).requires_grad_()
+    there = student.at({name: moved})
+    assert name not in there.params
+    assert torch.equal(there.net.get_parameter(name), moved)
+    assert not torch.equal(student.net.get_parameter(name), moved)
+    assert torch.equal(there.after(lesson_of(batch)).net.get_parameter(name), moved)
+    (slope,) = torch.autograd.grad(there.logits(batch.x).sum(), [moved], allow_unused=True)
+    assert slope is None
+    with pytest.raises(ShapeError, match=f"at: {name} has shape"):
+        student.at({name: torch.zeros(1)})
+
+
 def test_the_module_of_a_view_is_a_copy():
     student = Student(tiny_net(), SGD(0.1))
     view = student.after(lesson_of(tiny_batch()))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.distilled.artefacts import SHAPE, made, numbers, stored, unordered
+from tests.distilled.artefacts import SHAPE, by_hand, equal, fresh, made, numbers, stored, unordered
 from tutelage import SGD, Student
 from tutelage.distilled import DistilledSet, labels_in_turn
 from tutelage.distilled.facts import OWN, Architecture, Evaluation, FreeRecipe, Start
@@ -17,50 +17,6 @@ from tutelage.nets import build
 from tutelage.nets.initial import Scaled, filled
 from tutelage.siamese import Siamese
 from tutelage.starts import Fresh
-
-OWN_NETS = """
-from torch import nn
-
-def tiny(shape, classes):
-    print("ran")
-    return nn.Sequential(nn.Flatten(), nn.Linear(16, classes))
-
-def wide(shape, classes):
-    return nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.Linear(4, classes))
-"""
-
-
-@pytest.fixture
-def own_nets(tmp_path, monkeypatch):
-    """A user's module in the current folder."""
-    (tmp_path / "own_nets_of_students.py").write_text(OWN_NETS)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    return "own_nets_of_students"
-
-
-def by_hand(artefact, net):
-    """Plain gradient descent, written out."""
-    net = copy.deepcopy(net).train()
-    made = artefact.distilled
-    for t, size in enumerate(made.step_sizes):
-        s = t % len(made.images)
-        loss = nn.functional.cross_entropy(net(made.images[s]), made.labels)
-        gradients = torch.autograd.grad(loss, list(net.parameters()))
-        with torch.no_grad():
-            for p, gradient in zip(net.parameters(), gradients):
-                p -= size * gradient
-    return net
-
-
-def equal(a, b, tolerance=1e-6):
-    return all(torch.allclose(p, q, atol=tolerance) for p, q in zip(a.state_dict().values(), b.state_dict().values()))
-
-
-def fresh(seed, place=0, scheme="xavier-normal"):
-    net = build("mlp-8", SHAPE, 3)
-    weights = Fresh(net, Scaled(scheme), seed).held_out(1, first=place)
-    return filled(net, {name: value[0] for name, value in weights.items()})
 
 
 def test_training_is_gradient_descent_from_the_named_initialisation():
@@ -167,6 +123,15 @@ def test_the_one_known_network_is_stored():
     assert equal(artefact.train(seed=4), by_hand(artefact, filled(build("mlp-8", SHAPE, 3), weights)))
 
 
+@pytest.mark.parametrize(
+    ("regime", "known", "trained"),
+    [("fixed", True, False), ("random", False, False), ("pretrained", False, True), ("pretrained-fixed", True, True)],
+)
+def test_regimes(regime, known, trained):
+    start = Start(regime) if regime == "random" else stored(regime)
+    assert (start.known, start.trained, start.stored) == (known, trained, 0 if regime == "random" else 2)
+
+
 def test_networks_that_initialise_themselves():
     artefact = made(start=Start("random", scheme=OWN))
     assert equal(artefact.train(seed=1), artefact.train(seed=1))
@@ -198,47 +163,7 @@ def test_frozen_statistics_stay():
         made(distilled=images, inputs=inputs, architecture=by_name, start=Start("pretrained")).train()
 
 
-# other networks
-
-
-def test_fresh_networks_may_be_others_if_they_take_the_images():
-    artefact = made()
-    assert artefact.train("mlp-4")(numbers(2, *SHAPE)).shape == (2, 3)
-    with pytest.raises(ShapeError, match=r"Linear cannot take inputs of shape \(1, 4, 4\), as the images of the file"):
-        artefact.train(nn.Linear(7, 3))
-    with pytest.raises(ShapeError, match=r"Sequential answers \(2, 5\) to 2 images, but the 3 classes of the set need"):
-        artefact.train(build("mlp-4", SHAPE, 5))
-    with pytest.raises(ConfigError, match='unknown student "mlq"'):
-        artefact.train("mlq")
-
-
-def test_a_name_that_makes_another_network_now_is_noticed():
-    artefact = made(architecture=Architecture("mlp-8", {"1.weight": (9, 16)}))
-    match = r"mlp-8 is not mlp-8 as in the file: 1.weight is \(8, 16\) and \(9, 16\).*Another version"
-    with pytest.raises(ShapeError, match=match):
-        artefact.train()
-
-
-def test_a_function_that_only_the_file_names_is_not_run(own_nets, capsys):
-    shapes = {"1.weight": (3, 16), "1.bias": (3,)}
-    artefact = made(architecture=Architecture(f"{own_nets}:tiny", shapes))
-    with pytest.raises(
-        ConfigError, match=rf"which is code: a file does not run it; give net \({own_nets}:tiny\) if you"
-    ):
-        artefact.train()
-    with pytest.raises(ConfigError, match="which is code"):
-        artefact.evaluate(numbers(2, *SHAPE), torch.zeros(2).long(), 1)
-    assert "ran" not in capsys.readouterr().out
-    assert artefact.train(f"{own_nets}:tiny")(numbers(2, *SHAPE)).shape == (2, 3)
-    assert "ran" in capsys.readouterr().out
-
-
-def test_a_network_without_a_name_must_be_given():
-    net = fresh(0)
-    artefact = made(architecture=Architecture.of(net))
-    with pytest.raises(ConfigError, match="made for its maker's own network, of which the file knows the shapes only"):
-        artefact.train()
-    assert equal(artefact.train(net, seed=2), by_hand(artefact, fresh(2)))
+# rows
 
 
 def test_rows_that_do_not_fit_are_refused():
@@ -270,6 +195,20 @@ def test_float64_networks_learn_in_float64():
     assert next(trained.parameters()).dtype is torch.float64
     x = numbers(4, *SHAPE, dtype=torch.float64)
     assert made().evaluate(x, torch.zeros(4).long(), 2)["values"]
+
+
+def test_soft_labels_teach_in_the_type_of_the_network():
+    soft = DistilledSet(numbers(2, 3, *SHAPE), numbers(2, 3, 3, seed=2), torch.tensor([0.1, 0.2]))
+    net = fresh(1).double()
+    alone = copy.deepcopy(net)
+    for s, size in enumerate(soft.step_sizes.double()):
+        targets = soft.labels[s].double().softmax(-1)
+        loss = -(targets * alone(soft.images[s].double()).log_softmax(-1)).sum(-1).mean()
+        gradients = torch.autograd.grad(loss, list(alone.parameters()))
+        with torch.no_grad():
+            for p, gradient in zip(alone.parameters(), gradients):
+                p -= size * gradient
+    assert equal(made(distilled=soft, start=Start("pretrained")).train(net), alone, tolerance=1e-12)
 
 
 def test_rows_of_one_channel_may_have_any_stride_there():
@@ -309,6 +248,13 @@ def test_a_set_without_step_sizes_is_trained_on_as_the_file_says():
         list(artefact.lessons())
     x, y = numbers(50, *SHAPE, seed=1), torch.arange(50) % 3
     assert len(artefact.evaluate(x, y, 3)["values"]) == 3
+
+
+def test_networks_that_judge_a_set_without_step_sizes_are_trained_by_its_seed():
+    x, y = numbers(300, *SHAPE, seed=1), torch.arange(300) % 3
+    recipe = FreeRecipe(lr=0.5, epochs=3, batch_size=1)
+    first, again, other = (unordered(free_training=recipe, seed=s).evaluate(x, y, 3)["values"] for s in (0, 0, 1))
+    assert first == again != other
 
 
 def test_the_data_set_has_all_images_with_their_labels():

@@ -1,13 +1,17 @@
 import copy
 import math
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tutelage.distilled import DistilledSet, accuracies
+from tutelage.distilled import DistilledSet, accuracies, accuracies_along
 from tutelage.distilled.free_training import as_examples, at_best_rate, published_rule, study_epochs, train_freely
+from tutelage.distilled.judging import ByFreeTraining
+from tutelage.distilled.pools import pretrained
 from tutelage.distilled.teaching import crowd
 from tutelage.errors import ConfigError, NotFiniteError, ShapeError
 from tutelage.nets import mlp
@@ -211,6 +215,20 @@ def test_what_cannot_be_is_refused(data):
         train_freely(net, weights, x, y, lr=1e200)
 
 
+def test_the_last_step_may_diverge_as_well(data):
+    """The loss of the last batch is still finite then."""
+    net, (x, y) = nn.Sequential(nn.Flatten(), nn.Linear(16, CLASSES)).double(), data
+    with pytest.raises(NotFiniteError, match=r"diverges in epoch 0 at learning rate 1e\+307: the loss of .* is \d"):
+        train_freely(net, drawn(net), 1e3 * x, y, lr=1e307, epochs=1)
+
+
+def test_a_batch_of_all_rows_keeps_their_order(data):
+    net = perceptron()
+    weights = drawn(net)
+    exact, larger = (train_freely(net, weights, *data, epochs=3, batch_size=size) for size in (ROWS, ROWS + 1))
+    assert all(torch.equal(p, larger.params[name]) for name, p in exact.params.items())
+
+
 def test_a_set_without_its_order():
     images = torch.arange(12.0).view(2, 3, 2)
     none = torch.zeros(0)
@@ -223,6 +241,54 @@ def test_a_set_without_its_order():
     _, y = as_examples(DistilledSet(images, logits, none))
     assert torch.equal(y, torch.softmax(logits.detach(), -1).view(6, 4))
     assert not y.requires_grad
+
+
+def statistics_net():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, CLASSES)).double()
+    net[2].running_mean.copy_(torch.linspace(-0.5, 0.5, 5))
+    net[2].running_var.copy_(torch.linspace(0.5, 1.5, 5))
+    return net
+
+
+def test_statistics_may_be_frozen_wherever_networks_are_taught(data):
+    net, (x, y) = statistics_net(), data
+    weights = drawn(net)
+    distilled = DistilledSet(x[None, :3], torch.arange(3), torch.tensor([0.3], dtype=torch.float64))
+    judge = ByFreeTraining(x, y, x, y, rates=(0.05,), train=partial(train_freely, epochs=2))
+    for refused in (
+        lambda: accuracies_along(distilled, net, weights, x, y),
+        lambda: judge(distilled, net, weights),
+        lambda: pretrained(net, weights, x, y, 1),
+    ):
+        with pytest.raises(ConfigError, match=r"layer 2 \(BatchNorm1d\) keeps running statistics"):
+            refused()
+    along = accuracies_along(distilled, net, weights, x, y, freeze_buffers=True)
+    found = replace(judge, freeze_buffers=True)(distilled, net, weights).accuracies
+    trained = pretrained(net, weights, x, y, 2, lr=0.05, batch_size=256, rule=published_rule, freeze_buffers=True)
+    for k in range(NETS):
+        alone = filled(net, {name: value[k] for name, value in weights.items()}).eval()
+        assert float(along[0, k]) == float((alone(x).argmax(-1) == y).double().mean())
+        slopes = torch.autograd.grad(F.cross_entropy(alone(x[:3]), torch.arange(3)), list(alone.parameters()))
+        taught = {n: p - 0.3 * slope for (n, p), slope in zip(alone.named_parameters(), slopes)}
+        told = torch.func.functional_call(alone, taught, (x,)).argmax(-1)
+        assert float(along[1, k]) == float((told == y).double().mean())
+        freely = in_evaluation(alone, x[:3], torch.arange(3), falls=True)
+        assert float(found[k]) == float((freely(x).argmax(-1) == y).double().mean())
+        for name, p in in_evaluation(alone, x, y, falls=False).named_parameters():
+            torch.testing.assert_close(trained[name][k], p.detach(), rtol=0, atol=1e-12)
+    assert torch.equal(net[2].running_mean, statistics_net()[2].running_mean)
+
+
+def in_evaluation(net, x, y, *, falls):
+    """Two epochs of one batch, with running statistics as they are; the rate falls to a tenth after the first."""
+    made = copy.deepcopy(net)
+    optimiser = published(made.parameters())
+    for epoch in range(2):
+        optimiser.param_groups[0]["lr"] = 0.005 if falls and epoch else 0.05
+        optimiser.zero_grad()
+        F.cross_entropy(made(x), y).backward()
+        optimiser.step()
+    return made
 
 
 @pytest.mark.slow

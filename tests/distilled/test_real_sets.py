@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import KMeans
 
 from tutelage import real_sets
-from tutelage.errors import ConfigError, DataError
-from tutelage.real_sets import CHOICES, RATES, Real, best_rate, farthest_first, herded, nearest
+from tutelage.errors import ConfigError, DataError, NotFiniteError
+from tutelage.randomness import counter, permutation, stream
+from tutelage.real_sets import CHOICES, RATES, Real, best_rate, check_classes, farthest_first, herded, nearest
 
 
 @pytest.fixture
@@ -89,6 +91,9 @@ def test_the_best_rate_is_the_lowest_of_equals_and_never_one_that_diverges():
     assert len(RATES) == 8
     with pytest.raises(ConfigError, match="no step size to try"):
         best_rate(lambda rate: 0.0, ())
+    for bad in (float("nan"), float("inf"), -float("inf")):
+        with pytest.raises(NotFiniteError, match=r"no step size of 0\.1, 1\.0 gives a finite score: try a lower one"):
+            best_rate(lambda rate, bad=bad: bad, (0.1, 1.0))
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
@@ -105,3 +110,65 @@ def test_nearest_neighbours_equal_brute_force(real, k):
 def test_more_neighbours_than_references_are_refused(real):
     with pytest.raises(ConfigError, match=r"k is 4, but there are 3 references; it must be in 1\.\.3"):
         nearest(real.x, real.x[:3], real.y[:3], k=4)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_no_images_at_all_are_refused(real, name):
+    for batches, each in ((0, 1), (1, 0), (-1, -1)):
+        with pytest.raises(ConfigError, match=f"{batches} batches of {each} images a class are asked for; both must"):
+            CHOICES[name](real, batches, each, 0)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_rows_of_no_class_are_named(real, name):
+    y = real.y.clone()
+    y[7] = 3
+    with pytest.raises(
+        DataError, match=r"row 7 of the real examples has class 3, but the classes are 0\.\.2: leave it"
+    ):
+        CHOICES[name](Real(real.x, y, 3), 1, 1, 0)
+    y[5] = -1
+    with pytest.raises(DataError, match=r"row 5 of the real examples has class -1"):
+        CHOICES[name](Real(real.x, y, 3), 1, 1, 0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_centroids_of_rows_that_come_twice_are_these_rows_in_turn():
+    x = torch.tensor([[1.0, 0.0], [2.0, 0.0], [1.0, 0.0], [2.0, 0.0], [1.0, 0.0]])
+    found = real_sets.kmeans(Real(x, torch.zeros(5, dtype=torch.int64), 1), 1, 4, 0)[0]
+    assert sorted(found.tolist()) == [[1, 0], [1, 0], [2, 0], [2, 0]]
+    found = real_sets.kmeans(Real(x, torch.zeros(5, dtype=torch.int64), 1), 1, 3, 0)[0]
+    assert sorted(found.tolist()) == [[1, 0], [1, 0], [2, 0]]
+    found = real_sets.kmeans(Real(x, torch.zeros(5, dtype=torch.int64), 1), 1, 2, 0)[0]
+    assert sorted(found.tolist()) == [[1, 0], [2, 0]]
+
+
+def test_classes_of_both_sides_are_the_same():
+    y = torch.tensor([0, 2, 2])
+    check_classes(y, torch.tensor([[2, 0]]))
+    with pytest.raises(DataError, match="class 1 has no real example, but synthetic ones: add some"):
+        check_classes(y, torch.arange(3))
+    with pytest.raises(DataError, match="class 2 has no synthetic example, but real ones: give it one"):
+        check_classes(y, torch.tensor([0]))
+    with pytest.raises(DataError, match="class 4 has no real example"):
+        check_classes(y, torch.tensor([0, 2, 4]))
+
+
+def test_each_class_has_an_order_of_its_own(real):
+    found = real_sets.random(real, 2, 3, 5).view(2, 3, 3, 2, 3)
+    key = stream(5, "random real examples")
+    for c in range(3):
+        rows = torch.nonzero(real.y == c).flatten()[torch.from_numpy(permutation(counter(key, c), 30)[:6])]
+        assert torch.equal(found[:, c].flatten(0, 1), real.x[rows])
+
+
+@pytest.mark.parametrize("rows", [4, 30])
+def test_centroids_are_those_of_k_means_in_a_drawn_order(real, rows):
+    some = Real(real.x[: 3 * rows], real.y[: 3 * rows], 3)
+    found = real_sets.kmeans(some, 2, 2, 5).view(2, 3, 2, 2, 3)
+    key = stream(5, "k-means")
+    for c in range(3):
+        flat = some.x[some.y == c].flatten(1).double().numpy()
+        centers = KMeans(4, n_init=4, random_state=counter(key, c) % 2**32).fit(flat).cluster_centers_
+        needed = torch.from_numpy(centers[permutation(counter(key, c, 1), 4)]).float().view(4, 2, 3)
+        assert torch.equal(found[:, c].flatten(0, 1), needed)

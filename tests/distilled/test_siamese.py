@@ -82,7 +82,31 @@ def test_a_crop_is_a_shift_of_whole_pixels():
     assert found == windows
 
 
-def test_a_cutout_is_a_square_of_half_the_side():
+@pytest.mark.parametrize(("height", "width", "down", "right"), [(28, 28, 4, 4), (8, 27, 1, 3), (3, 12, 0, 2)])
+def test_a_crop_moves_each_side_by_an_eighth_rounded(height, width, down, right):
+    """Rows and columns by numbers of their own, all of which occur."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    x = torch.stack([1 + rows, 1 + columns]).double().unsqueeze(0)
+    found = Siamese(("crop",)).each(x.expand(3000, -1, -1, -1), 3)[:, :, height // 2, width // 2]
+    moved = found - x[0, :, height // 2, width // 2]
+    assert {int(d) for d in moved[:, 0]} == set(range(-down, down + 1))
+    assert {int(d) for d in moved[:, 1]} == set(range(-right, right + 1))
+    assert len({tuple(row.tolist()) for row in moved}) == (2 * down + 1) * (2 * right + 1)
+
+
+@pytest.mark.parametrize(("side", "size", "first"), [(6, 3, range(-1, 5)), (7, 4, range(-2, 6)), (8, 4, range(-2, 7))])
+def test_cutouts_are_about_every_place_alike(side, size, first):
+    """Of an odd length about each pixel, of an even one about each edge of one: both ends are alike."""
+    found = Siamese(("cutout",)).each(torch.ones(4000, 1, side, side), 2)[:, 0] == 0
+    places = {tuple(f <= k < f + size for k in range(side)) for f in first}
+    for axis in (1, 2):
+        lines, counts = found.any(axis).unique(dim=0, return_counts=True)
+        assert {tuple(line.tolist()) for line in lines} == places
+        assert counts.min() > 4000 / len(places) * 0.8
+    assert len(found.flatten(1).unique(dim=0)) == len(places) ** 2  # rows and columns apart
+
+
+def test_a_cutout_is_half_of_both_sides():
     x, sizes = torch.ones(1, 1, 8, 8), set()
     for key in range(200):
         hole = Siamese(("cutout",))(x, key)[0, 0] == 0
@@ -94,10 +118,10 @@ def test_a_cutout_is_a_square_of_half_the_side():
 
 def test_flips_about_half_the_time():
     x = torch.arange(4.0).view(1, 1, 1, 4)
-    found = Siamese(("flip",)).each(x.expand(1000, -1, -1, -1), 0)
+    found = Siamese(("flip",)).each(x.expand(10_000, -1, -1, -1), 0)
     flipped = (found[:, 0, 0, 0] == 3).sum()
     assert torch.equal(found[found[:, 0, 0, 0] == 3][0, 0, 0], torch.tensor([3.0, 2.0, 1.0, 0.0]))
-    assert 450 < flipped < 550
+    assert 4850 < flipped < 5150
 
 
 def test_color_is_affine_within_its_ranges():
@@ -124,7 +148,7 @@ def test_rotation_and_scale_are_about_the_centre_on_any_sides():
     rows, columns = torch.meshgrid(torch.arange(41.0) - 20, torch.arange(61.0) - 30, indexing="ij")
     x = torch.stack([rows, columns]).double().unsqueeze(0)
     inside = (slice(16, 25), slice(26, 35))
-    angles, factors = [], []
+    angles, factors = [], []  # the same angle on both axes; factors of each axis's own
     for key in range(60):
         turned = Siamese(("rotate",))(x, key)[0]
         assert turned[:, 20, 30].abs().max() < 1e-9
@@ -133,11 +157,20 @@ def test_rotation_and_scale_are_about_the_centre_on_any_sides():
         assert float(turned[0].diff(dim=0)[inside].mean()) == pytest.approx(cosine)
         angles.append(torch.rad2deg(torch.atan2(torch.tensor(sine), torch.tensor(cosine))))
         scaled = Siamese(("scale",))(x, key)[0]
-        down, across = (float(scaled[axis].diff(dim=axis)[inside].mean()) for axis in (0, 1))
-        assert down == pytest.approx(across)
-        factors.append(down)
+        assert scaled[0].diff(dim=1)[inside].abs().max() < 1e-9
+        assert scaled[1].diff(dim=0)[inside].abs().max() < 1e-9
+        factors.append([float(scaled[axis].diff(dim=axis)[inside].mean()) for axis in (0, 1)])
     assert -15 <= min(angles) < -13 < 13 < max(angles) <= 15
-    assert 1 / 1.2 <= min(factors) < 0.87 < 1.15 < max(factors) <= 1.2
+    for some in zip(*factors):
+        assert 1 / 1.2 <= min(some) < 0.87 < 1.15 < max(some) <= 1.2
+    assert abs(float(torch.corrcoef(torch.tensor(factors).T)[0, 1])) < 0.4
+
+
+@pytest.mark.parametrize("op", ["crop", "scale", "rotate"])
+def test_outside_the_image_is_0(op):
+    found = Siamese((op,)).each(torch.ones(50, 1, 8, 8), 1)
+    assert found.amin((1, 2, 3)).min() < 0.5
+    assert (found[:, :, 3:5, 3:5] - 1).abs().max() < 1e-6
 
 
 def test_no_flip_for_digits():

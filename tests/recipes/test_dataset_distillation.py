@@ -10,7 +10,7 @@ from torch import nn
 
 from tutelage.checkpoint import load_checkpoint
 from tutelage.distilled import DistilledSet, accuracies_along
-from tutelage.distilled.artefact import load
+from tutelage.distilled.files import load
 from tutelage.distilled.poison import Poison
 from tutelage.distilled.pools import load_pool
 from tutelage.errors import ConfigError
@@ -73,7 +73,10 @@ def test_the_result(trained):
     result, out = trained
     assert result["order"] == ["distilled", "random", "class-means", "k-center", "full-data"]
     made = result["arms"]["distilled"]
-    assert set(made) == {"accuracy", "before", "std_over_networks", "neighbour_accuracy", "free_accuracy"}
+    free = ("free_accuracy", "augmented_accuracy")
+    assert set(made) == {"accuracy", "before", "std_over_networks", "neighbour_accuracy", *free}
+    assert set(result["arms"]["class-means"]) == {"accuracy", "neighbour_accuracy", "free_accuracy"}
+    assert set(result["arms"]["random"]) == {"accuracy", "best_draw", "neighbour_accuracy", *free}
     assert all(len(metric["values"]) == 2 for arm in result["arms"].values() for metric in arm.values())
     assert {c["metric"] for c in result["comparisons"]} == {"accuracy", "neighbour_accuracy", "free_accuracy"}
     near = next(c for c in result["comparisons"] if c["b"] == "1-NN on class-means")

@@ -8,6 +8,7 @@ from tutelage.cli import main
 from tutelage.distilled.pools import NetPool, save_pool
 from tutelage.errors import ConfigError, DataError, ShapeError, TutelageError
 from tutelage.recipes.dataset_distillation import Config, run
+from tutelage.recipes.dataset_distillation.options import filled
 from tutelage.recipes.dataset_distillation.plan import prepare
 
 from .dataset_runs import SMALL, plan
@@ -35,6 +36,38 @@ def test_the_published_profile():
     assert (found.batches, found.epochs, found.real_batch, found.nets) == (10, 3, 1024, 4)
     assert (found.lr_images, found.lr_steps, found.step_size, found.seeds) == (0.01, 0.01, 0.02, 1)
     assert found.steps == 800  # 400 epochs of two batches of at most 1,024 of 1,297 rows
+
+
+def published(shape, **options):
+    return filled(Config(device="cpu", threads=1, schedule="published", **options), shape, 50_000)
+
+
+def test_published_settings_of_each_application():
+    """Wang et al., 2018: 10 x 3 steps, of ten MNIST images 1 x 3; pools by Adam, whose rate falls to halves."""
+    grey, colour = (1, 28, 28), (3, 32, 32)
+    assert published(grey, init="fixed").batches == 1
+    assert published(colour, init="fixed").batches == published(grey).batches == 10
+    known = published(colour, init="pretrained-fixed", objective="adapt", source="mine.npz")
+    assert (known.batches, known.nets) == (1, 1)
+    digits = published(grey, objective="adapt", source="mine.npz")
+    assert (digits.pool_epochs, digits.pool_lr, digits.pool_halve) == (40, 2e-4, 20)
+    attack = published(colour, objective="poison")
+    assert (attack.pool_epochs, attack.pool_lr, attack.pool_halve, attack.pool_nets) == (50, 1e-3, 7, 2000)
+
+
+def test_published_trajectories():
+    """Cazenavette et al., 2022: one expert a step, ZCA of colour; their rate of eta, 1e-5, is 0.1 of rho at 0.01."""
+    found = published((3, 32, 32), method="trajectory-matching")
+    assert (found.whitening, found.nets, found.experts, found.inner_steps) == ("zca", 1, 100, 20)
+    assert (found.lr_images, found.step_size, found.lr_steps) == (1000.0, 0.01, 0.1)
+    assert published((1, 28, 28), method="trajectory-matching").whitening == "none"
+    assert published((3, 32, 32), method="distribution-matching").whitening == "none"
+
+
+def test_networks_that_are_trained_freely_are_some_that_judge():
+    assert chosen(net="mlp-8", held_out=3).free_nets == 3
+    assert chosen(net="mlp-8").free_nets == 10
+    assert chosen(net="mlp-8", init="fixed", nets=2).free_nets == 2
 
 
 def test_stored_options_give_the_same_plan():
@@ -90,7 +123,29 @@ REFUSED = {
     r"--max-start 15 and --span 2 need experts of 16 passes, but --expert-epochs is 3": {
         **{"method": "trajectory-matching", "expert_epochs": 3}
     },
-    r"--net resnet20 has norms with running statistics": {"net": "resnet20"},
+    r"--net resnet20 has norms with running statistics.* with --freeze-buffers": {"net": "resnet20"},
+    r"--freeze-buffers does nothing: --net mlp-8 has no running statistics": {"freeze_buffers": True},
+    r"--free-epochs 0 leaves nothing to judge --method siamese by": {
+        **{"method": "siamese", "nets": None, "free_epochs": 0}
+    },
+    r"--free-nets 6 is more than the 5 networks that judge": {"free_nets": 6},
+    r"--free-nets does nothing with --free-epochs 0 and --full-epochs 0": {
+        **{"free_nets": 3, "free_epochs": 0, "full_epochs": 0}
+    },
+    r"--resize is for images in files, which digits is not": {"resize": 4},
+    r"--classes is for files that do not name their classes, which digits is not": {"classes": 5},
+    r'unknown source "rotate"\. Did you mean "rotated"\? Known: rotated, shifted, inverted, digits': {
+        **{"objective": "adapt", "source": "rotate"}
+    },
+    r"--pool-lr is for runs with --init pretrained or pretrained-fixed without --pool": {"pool_lr": 0.1},
+    r"--pool-lr is 0; it must be above 0": {"objective": "adapt", "source": "rotated", "pool_lr": 0},
+    r"--inner-batch is for runs with --method trajectory-matching": {"inner_batch": 5},
+    r"--memory is for runs with --method unrolled, or runs with --method trajectory-matching and --no-tesla": {
+        **{"method": "trajectory-matching", "nets": None, "tesla": True, "memory": "tape"}
+    },
+    r"--truncate 21 is more than the 20 steps that there are \(inner-steps\)": {
+        **{"method": "trajectory-matching", "nets": None, "truncate": 21}
+    },
     r"200 images a class \(batches x per-class\) are more than the 121 training rows of class 4": {"per_class": 200},
 }
 
@@ -115,6 +170,21 @@ def test_a_class_without_a_training_row(tmp_path):
     data = npz(tmp_path / "mine.npz", [0, 1] * 20, classes=np.array(["one", "two", "three"]))
     with pytest.raises(DataError, match=r"class three has no training row, and images of it can be neither made nor"):
         plan(data=data)
+
+
+def test_one_class_is_no_task(tmp_path):
+    data = npz(tmp_path / "mine.npz", np.zeros(40, dtype=int), classes=np.array(["one"]))
+    with pytest.raises(DataError, match=r"mine.npz has one class, and nothing to tell it from"):
+        plan(data=data)
+
+
+def test_resize_counts_for_a_source_of_images(tmp_path, monkeypatch):
+    """Data that resizing does not reach, but a domain that it brings to its size."""
+    table = npz(tmp_path / "table.npz", np.arange(40) % 4)
+    with pytest.raises(DataError, match=r"has rows of shape \(1, 4, 4\)"):
+        plan(objective="adapt", source=table, resize=8)
+    with pytest.raises(ConfigError, match=r"--resize is for images in files"):
+        plan(objective="adapt", source="rotated", resize=8)
 
 
 def test_domains_that_do_not_fit(tmp_path):
@@ -145,7 +215,7 @@ def test_data_with_test_rows_of_its_own(tmp_path):
     data = npz(tmp_path / "mine.npz", np.arange(40) % 4, x, x_test=x[:8], y_test=np.arange(8) % 4)
     found = plan(data=data, classes=4)
     assert (len(found.domain.y), len(found.domain.test_y)) == (40, 8)
-    with pytest.raises(ConfigError, match=r"--test does nothing with .*mine.npz, which has test rows of its own"):
+    with pytest.raises(ConfigError, match=r"--test is for data without test rows of its own, but .*mine.npz has 8"):
         plan(data=data, classes=4, test=0.2)
 
 
@@ -184,6 +254,13 @@ class TwoRows(torch.nn.Linear):
 
 def fixed_rows(shape, classes):
     return TwoRows(64, classes)
+
+
+def test_messages_repeat_what_was_given(capsys, tmp_path):
+    """A terminal that makes pictures of words would make one of :b:."""
+    options = ["--objective", "poison", "--poison", "a:b:cat", "--out", str(tmp_path / "run")]
+    assert main(["run", "dataset-distillation", *options]) == 2
+    assert '--poison "a:b:cat" is not of the form' in capsys.readouterr().err
 
 
 def test_the_command_line_says_it_in_one_line(capsys, tmp_path):

@@ -1,5 +1,7 @@
 """What a run of dataset distillation says of itself: no more than its numbers, and the simpler thing first."""
 
+import math
+
 from tutelage.evaluation import summary
 from tutelage.recipes.dataset_distillation.concluding import conclusion
 from tutelage.statistics import Runs, compare, table
@@ -69,5 +71,22 @@ def test_two_seeds_give_numbers_only():
 def test_free_training_that_does_better_than_the_lessons():
     lines = conclusion(result(0.85, 0.44, 0.5, free=0.89))
     assert lines[1] == (
-        "free training on class-means reaches 89.0 % with as many images and no distillation, more than 85.0 %."
+        "free training on class-means reaches 89.0 % with as many images and no distillation, more than 85.0 % "
+        "(by the means; the paired difference is of another pair)."
     )
+
+
+def test_a_tie_is_no_win_of_either():
+    """Shares of networks and of rows are summed in other orders: the last bit says nothing."""
+    lines = conclusion(result(0.85, 0.44, math.nextafter(0.85, 1.0)))
+    assert lines[1].startswith("1-NN on class-means reaches 85.0 % with as many images and no distillation, as much as")
+    assert conclusion(result(0.85, 0.44, math.nextafter(0.85, 0.0)))[1] == lines[1]
+
+
+def test_networks_that_seeds_share_have_no_interval():
+    """Before it is taught, each seed's networks are the same: an interval over seeds would be 0."""
+    found = result(0.85, 0.44, 0.5)
+    found["distillation"]["init"] = "pretrained"
+    first = conclusion(found)[0]
+    assert first.startswith("10 images in 3 steps: 10.0 % before, 85.0 ± 0.3 % after")
+    assert first.endswith("(mean over 5 seeds, which share these networks).")

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from tutelage.errors import DataError, ShapeError
-from tutelage.report.sheet import label_words, limits_of, scaled, sheet, step_words
+from tutelage.report.sheet import Line, drawn, label_words, limits_of, scaled, sheet, sheet_pixels, step_words
 
 
 def test_one_affine_map_for_all_images():
@@ -14,6 +14,7 @@ def test_one_affine_map_for_all_images():
     assert limits_of(images) == (-1.0, 3.0)
     assert np.allclose(scaled(images, -1.0, 3.0)[0], [[[0.0, 0.25], [0.5, 1.0]], [[0.0, 0.0], [0.0, 0.0]]])
     assert not scaled(torch.full((1, 2, 1, 2, 2), 0.5), 0.5, 0.5).any()
+    assert scaled(images[:, :, :, :1, :1], 0.0, 2.0).max() <= 1.0
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,7 @@ def test_step_sizes_are_told_beside_their_batch_epoch_by_epoch():
     told = step_words(torch.tensor([0.1, 0.2, 0.3, 0.4]), 2)
     assert told == ["step sizes\n0.1, 0.3", "step sizes\n0.2, 0.4"]
     assert step_words(torch.zeros(0), 3) == ["", "", ""]
+    assert step_words(torch.full((12,), 0.5), 1)[0].endswith("\n... 0.5")
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 2, 2), (3, 4, 3, 5, 5), (1, 50, 1, 4, 4), (2, 23, 6)])
@@ -54,3 +56,18 @@ def test_what_a_sheet_cannot_take(tmp_path):
         sheet(torch.zeros(1, 2001, 4), torch.zeros(2001).long(), torch.zeros(0), ["a"], tmp_path / "a.png")
     with pytest.raises(DataError, match="cannot be written"):
         sheet(torch.zeros(1, 1, 4), torch.zeros(1).long(), torch.zeros(0), ["a"], tmp_path / "no" / "a.png")
+
+
+def test_the_values_are_seen_on_the_sheet():
+    """Black, white and the grey between are in the picture, each as large as an image."""
+    pixels = sheet_pixels(
+        torch.tensor([-1.0, 1.0, 0.0]).view(1, 3, 1, 1, 1).expand(1, 3, 1, 8, 8), torch.arange(3),
+        torch.tensor([0.5]), ["a", "b", "c"],
+    )  # fmt: skip
+    greys = {value: int((pixels == value).all(-1).sum()) for value in (0, 128)}
+    assert greys == {0: 72 * 72, 128: 72 * 72}
+
+
+def test_images_of_several_sizes_fit():
+    small, large = np.zeros((1, 4, 6)), np.zeros((1, 200, 90))
+    assert drawn([Line("", small, ["a"]), Line("", large, ["b"])], "").shape[2] == 3

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import html
+import math
 import re
 import shutil
 
@@ -14,11 +15,12 @@ from PIL import Image
 
 from tutelage.checkpoint import save_checkpoint
 from tutelage.distilled.robustness import Row
-from tutelage.errors import CheckpointError, ShapeError
+from tutelage.errors import CheckpointError
 from tutelage.evaluation import summary
 from tutelage.report import write
+from tutelage.report.canvas import looks
 from tutelage.report.reading import read
-from tutelage.report.sheet import Line, drawn, label_words, scaled, sheet, sheet_pixels, step_words
+from tutelage.report.synthesised_plots import side_by_side
 from tutelage.report.synthesised_rivals import simpler
 from tutelage.runs import RunFolder
 from tutelage.statistics import Runs, compare, table
@@ -266,44 +268,71 @@ def test_an_attack(folder):
     assert "Beside real images" not in text
 
 
+def test_a_tie_is_no_win(folder):
+    """Means that differ in the last bit: neither is better."""
+    arms = result()["arms"]
+    here = arms["distilled"]["accuracy"]["mean"]
+    arms["k-means"]["neighbour_accuracy"] = summary([here] * SEEDS) | {"mean": math.nextafter(here, 1.0)}
+    pair = compare(Runs("distilled", {0: 0.8}), Runs("1-NN on k-means", {0: 0.8}), "neighbour_accuracy")
+    folder.write("result.json", result() | {"arms": arms, "comparisons": [pair]})
+    assert [(r.name, r.better) for r in simpler(read(folder.path))] == [("1-NN on k-means", None)]
+
+
+def test_rates_at_which_training_diverged(folder):
+    """A rate that was tried in vain has no accuracy; the table names the chosen one, and its own."""
+    sets = result()["sets"]
+    sets["0"]["free"]["distilled"] = {"accuracies": [0.85], "rate": 0.01, "tried": {"0.01": 0.7, "0.05": None}}
+    found = changed(folder, sets=sets)
+    assert re.search(r"distilled\s+trained freely\s+0\.01\s+70\.0\s+85\.0", found)
+
+
+def test_a_set_that_diverged_while_it_was_watched(folder):
+    sets = result()["sets"]
+    sets["0"]["records"][0]["train_accuracy"] = None
+    assert "Over optimisation" in changed(folder, sets=sets)
+
+
+def test_networks_that_seeds_share_are_said_to_be(folder, text):
+    """They were trained once: three seeds with six networks each are no eighteen networks."""
+    assert "all 18 networks that judge, of 3 seeds together" in text
+    assert "The trained networks are the same for all seeds" not in text
+    facts = result()["distillation"] | {"init": "pretrained", "objective": "adapt"}
+    found = changed(folder, distillation=facts)
+    assert "the 6 networks that judge, the same for all of 3 seeds, each once a seed" in found
+    assert "The trained networks are the same for all seeds, which differ in images and rows." in found
+
+
+def test_no_axis_goes_beyond_what_an_accuracy_can_be():
+    """The interval of two seeds is as wide as it likes."""
+    wide = {"random": {"1-NN": summary([0.9, 0.6])}}
+    image = side_by_side(wide, ["by lessons", "1-NN"], looks(["random"]))
+    drawing = base64.b64decode(image.partition("base64,")[2]).decode()
+    told = {int(number) for number in re.findall(r"<!-- (\d+) -->", drawing)}
+    assert told
+    assert max(told) <= 100
+
+
+def test_how_many_networks_are_trained_freely_is_said(text):
+    assert "rate by training rows, 2 networks a set and seed." in text
+
+
+def test_free_training_with_changed_images_has_a_column(folder, text):
+    assert "Trained freely, augmented" not in text
+    arms = result()["arms"]
+    arms["distilled"]["augmented_accuracy"] = summary([0.88, 0.89, 0.9])
+    found = changed(folder, arms=arms)
+    assert "Trained freely, augmented" in found
+    assert "89.0 ± 2.5" in found
+
+
+def test_whitened_rows_are_said_to_be(folder, text):
+    assert "normalised values that networks get" in text
+    found = changed(folder, data=result()["data"] | {"whitening": "zca"})
+    assert "normalised and whitened values that networks get" in found
+    assert "then whitened (ZCA)" in found
+
+
 def test_damaged_tensors_are_refused(folder):
     (folder.path / "arms/distilled-1.safetensors").write_bytes(b"nonsense")
     with pytest.raises(CheckpointError, match=r"distilled-1\.safetensors"):
         write(folder.path)
-
-
-def test_one_affine_map_for_all():
-    images = torch.tensor([-2.0, 0.0, 1.0, 2.0]).view(2, 2, 1, 1, 1)
-    assert scaled(images, -2.0, 2.0).ravel().tolist() == [0.0, 0.5, 0.75, 1.0]
-    assert scaled(images, -1.0, 1.0).ravel().tolist() == [0.0, 0.5, 1.0, 1.0]
-    assert scaled(torch.ones(1, 2, 3, 4, 5), 0.0, 1.0).shape == (1, 2, 4, 5, 3)
-    assert scaled(torch.ones(1, 2, 7), 1.0, 1.0).shape == (1, 2, 1, 7)
-
-
-def test_the_values_are_seen_on_the_sheet():
-    """Black, white and the grey between are in the picture, each as large as an image."""
-    pixels = sheet_pixels(
-        torch.tensor([-1.0, 1.0, 0.0]).view(1, 3, 1, 1, 1).expand(1, 3, 1, 8, 8), torch.arange(3),
-        torch.tensor([0.5]), ["a", "b", "c"],
-    )  # fmt: skip
-    greys = {value: int((pixels == value).all(-1).sum()) for value in (0, 128)}
-    assert greys == {0: 72 * 72, 128: 72 * 72}
-
-
-def test_words_of_the_sheet():
-    assert label_words(torch.tensor([1, 0]), 2, ["a", "a very long name"]) == [["a very l…", "a"]] * 2
-    assert label_words(torch.tensor([[1], [0]]), 2, ["a", "b"]) == [["b"], ["a"]]
-    assert label_words(torch.tensor([[[0.0, 1.0]]]), 1, ["a", "b"]) == [["b 0.73"]]
-    assert step_words(torch.tensor([0.1, 0.2, 0.3, 0.4]), 2) == ["step sizes\n0.1, 0.3", "step sizes\n0.2, 0.4"]
-    assert step_words(torch.zeros(0), 2) == ["", ""]
-    assert step_words(torch.full((12,), 0.5), 1)[0].endswith("\n... 0.5")
-
-
-def test_a_sheet_has_an_end(tmp_path):
-    with pytest.raises(ShapeError, match="a sheet takes 2000 images, but there are 2001"):
-        sheet(torch.zeros(1, 2001, 1, 1, 1), torch.zeros(2001).long(), torch.zeros(0), ["a"], tmp_path / "s.png")
-
-
-def test_images_of_several_sizes_fit():
-    small, large = np.zeros((1, 4, 6)), np.zeros((1, 200, 90))
-    assert drawn([Line("", small, ["a"]), Line("", large, ["b"])], "").shape[2] == 3

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.teachers.test_dataset_distillation import conv_net, real_rows, soft_labels, tanh_net, teacher_of
+from tests.teachers.distilling import conv_net, real_rows, soft_labels, tanh_net, teacher_of
 from tutelage.distilled.compiled import OuterStep
 from tutelage.errors import ConfigError, NotFiniteError
 from tutelage.hypergradient import Fitting, Recompute, Unrolled, fitting
@@ -99,9 +99,9 @@ def test_a_loss_that_is_not_finite_raises_before_anything_moves():
     net = tanh_net()
     teacher = teacher_of(net, engine="compile")
     real = real_rows()
-    real.x[:] = float("nan")
+    teacher.raw.data.fill_(1.7e308)
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
-    with pytest.raises(NotFiniteError, match=r"outer step: .* not finite\. Step sizes are 0\.3, 0\.3, 0\.3, 0\.3"):
+    with pytest.raises(NotFiniteError, match=r"outer step: .* not finite\. Step sizes are 1\.7e\+308, 1"):
         teacher.learn(None, Student(net, SGD(0.1)), real)
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
 
@@ -135,6 +135,24 @@ def test_memory_decides_between_the_graph_and_recomputing(monkeypatch):
         assert teacher.hypergradient.stats.reruns == reruns
         assert needed is None or far(found, needed) <= 1e-12
         needed = found
+
+
+@pytest.mark.parametrize(("free", "reruns"), [(1 << 40, 0), (0, 4)])
+def test_a_run_that_goes_on_decides_alike(monkeypatch, free, reruns):
+    net, real = tanh_net(torch.float32), real_rows(dtype=torch.float32)
+    student, whole, first, second = Student(net, SGD(0.1)), *(teacher_of(net) for _ in range(3))
+    monkeypatch.setattr(fitting, "free_bytes", lambda device: free)
+    for teacher, steps in ((whole, 4), (first, 2)):
+        for _ in range(steps):
+            teacher.learn(None, student, real)
+    assert teacher_of(net).state_dict()["decision.recomputes"] == -1
+    second.load_state_dict(first.state_dict())
+    monkeypatch.setattr(fitting, "free_bytes", lambda device: (1 << 40) - free)
+    for _ in range(2):
+        second.learn(None, student, real)
+        assert second.hypergradient.stats.reruns == reruns
+    assert torch.equal(whole.images, second.images)
+    assert torch.equal(whole.raw, second.raw)
 
 
 def test_a_graph_that_cannot_fit_is_refused(monkeypatch):

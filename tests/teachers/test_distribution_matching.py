@@ -76,8 +76,9 @@ def test_rows_may_go_through_the_network_in_pieces(monkeypatch):
     assert torch.allclose(whole[1], pieces[1])
 
 
-def test_batch_norm_sees_all_classes_at_once():
-    """Statistics of the rows of one class alone would hide how its mean differs."""
+def test_batch_norm_sees_all_classes_at_once(monkeypatch):
+    """Statistics of the rows of one class alone would hide how its mean differs; nor does it see pieces."""
+    monkeypatch.setattr(distribution_matching, "_ROWS", 5)
     net, real = conv_net("batch"), real_images()
     made = teacher(real_batch=99)
     loss, _ = made.gradients(plain(net), *real_rows("", real, 3))
@@ -91,6 +92,19 @@ def test_the_rate_follows_the_number_of_images():
     assert teacher(2).synthetic.optimiser.rule == SGD(1.0, momentum=0.5)
     assert DistributionMatching(draw(1, 300, 2), labels_in_turn(3, 100)).synthetic.optimiser.rule.lr == 10.0
     assert DistributionMatching(draw(2, 150, 2), labels_in_turn(3, 50)).synthetic.optimiser.rule.lr == 10.0
+
+
+def test_dropout_is_drawn_anew_at_each_step():
+    """Of a network that starts where it did, with the same real rows in any order: nothing else changes."""
+    y = torch.arange(30) % 3
+    real = Batch(draw(3, 2, 4, 4)[y], y, torch.arange(30))
+    net, seen = torch.nn.Sequential(conv_net("none")[:-1], torch.nn.Dropout(0.5), conv_net("none")[-1]), []
+    made = teacher(real_batch=99, rule=SGD(1e-12))
+    for _ in range(3):
+        seen.append(float(made.learn(None, student_of(net), real)["outer_loss"]))
+    assert len({round(value, 6) for value in seen}) == 3
+    again = teacher(real_batch=99, rule=SGD(1e-12))
+    assert float(again.learn(None, student_of(net), real)["outer_loss"]) == seen[0]
 
 
 def test_images_follow_the_rule():

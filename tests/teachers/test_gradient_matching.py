@@ -169,6 +169,77 @@ def test_it_goes_on_with_the_same_bytes(siamese):
     assert torch.equal(whole.synthetic.images, second.synthetic.images)
 
 
+def followed(made, monkeypatch, iterations, norm="none"):
+    """The networks that images are matched in, at each matching, and the lessons that these learn from in between."""
+    pupils, lessons = [], []
+    gradients, lesson = type(made).gradients, type(made.synthetic).lesson
+
+    def matched(self, pupil, *rest):
+        pupils.append((pupil.seed, pupil.step))
+        return gradients(self, pupil, *rest)
+
+    def taught(self, key, step, size, siamese):
+        lessons.append((key, step, size, siamese))
+        return lesson(self, key, step, size, siamese)
+
+    monkeypatch.setattr(type(made), "gradients", matched)
+    monkeypatch.setattr(type(made.synthetic), "lesson", taught)
+    for _ in range(iterations):
+        made.learn(None, student_of(conv_net(norm)), real_images())
+    return pupils, lessons
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_a_network_lives_on_through_an_iteration(norm, monkeypatch):
+    """Its rule remembers all that it learned, also where statistics are taken anew; the next network is another."""
+    made = teacher(outer=3, inner=1, batch=4)  # an epoch is two minibatches
+    pupils, _ = followed(made, monkeypatch, 2, norm)
+    assert [step for _, step in pupils] == [0, 2, 4, 0, 2, 4]
+    seeds = [seed for seed, _ in pupils]
+    assert len(set(seeds[:3])) == len(set(seeds[3:])) == 1
+    assert seeds[0] != seeds[3]
+
+
+def test_a_network_learns_from_orders_of_its_own_between_matchings(monkeypatch):
+    siamese = Siamese()
+    made = teacher(outer=3, inner=2, batch=4, siamese=siamese)
+    _, lessons = followed(made, monkeypatch, 2)
+    assert [step for _, step, _, _ in lessons] == [0, 1, 2, 3] * 4
+    assert {(size, change) for _, _, size, change in lessons} == {(4, siamese)}
+    keys = [key for key, step, _, _ in lessons if step == 0]
+    assert keys == [key for key, step, _, _ in lessons if step == 3]
+    assert len(set(keys)) == 4
+
+
+def test_every_matching_draws_real_rows_of_its_own():
+    seen = []
+
+    class Noted(Siamese):
+        def __call__(self, x, key):
+            seen.append((x.detach(), key))
+            return x
+
+    teacher(outer=3, inner=1, siamese=Noted()).learn(None, student_of(conv_net()), real_images())
+    real = [seen[6 * o][0] for o in range(3)]
+    assert len({str(x) for x in real}) == 3
+    assert len({key for _, key in seen}) == 9
+
+
+def test_every_matching_takes_statistics_of_a_few_rows_of_its_own():
+    net, batch = student_of(conv_net("batch")), real_images()
+    made, seen = teacher(starts=fresh(net.architecture), outer=2, inner=0, statistics=2), []
+    for _ in range(2):
+        real, classes = real_rows("", batch, 3)
+        for _ in range(2):
+            rows = made._sample(real, classes)
+            places = [int((batch.x == row).flatten(1).all(1).nonzero()) for row in rows]
+            assert [p % 3 for p in places] == [0, 0, 1, 1, 2, 2]
+            assert len(set(places)) == 6
+            seen.append(tuple(places))
+        made.learn(None, net, batch)
+    assert seen[0] == seen[1] != seen[2] == seen[3]
+
+
 def test_norms_have_the_statistics_of_real_rows_and_keep_them():
     net, x = conv_net("batch"), draw(20, 2, 4, 4, seed=5) + 2.0
     before = copy.deepcopy(net.state_dict())

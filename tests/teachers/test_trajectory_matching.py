@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from tutelage import SGD
+from tutelage import SGD, Adam
 from tutelage.distilled import labels_in_turn
-from tutelage.errors import ConfigError, DataError, NotFiniteError
+from tutelage.errors import ConfigError, DataError, NotFiniteError, ShapeError
 from tutelage.experts import Experts
 from tutelage.hypergradient import Neumann, Recompute, Unrolled
 from tutelage.siamese import Siamese
@@ -65,10 +65,11 @@ def naive(made, images, size, expert, begin, *, held=False, batches=None):
 
 
 def drawn(made):
-    """Which experts, from which epochs, the next step matches: found by their weights."""
-    start, _ = made._segment()
-    flat = torch.cat([value.flatten(1) for value in start.values()], dim=1)
-    return [tuple(torch.nonzero((made.experts.flat == row).all(-1))[0].tolist()) for row in flat]
+    """Which experts, from which epochs, the next step matches: found by their weights, there and where they lead."""
+    start, target = (torch.cat([v.flatten(1) for v in weights.values()], dim=1) for weights in made._segment())
+    found = [tuple(torch.nonzero((made.experts.flat == row).all(-1))[0].tolist()) for row in start]
+    assert all(torch.equal(made.experts.flat[p, t + made.epochs], row) for (p, t), row in zip(found, target))
+    return found
 
 
 @pytest.mark.parametrize("exact", [True, False], ids=["exact", "tesla"])
@@ -130,6 +131,14 @@ def test_gradients_of_convolutions_with_augmentation():
     check_differences(lambda: made.gradients()[0], made.synthetic.images, images, range(0, 192, 17))
 
 
+def test_each_inner_step_has_an_augmentation_of_its_own():
+    """Also where it is of all rows; without one it is the same lesson each time."""
+    net = conv_net()
+    made = TrajectoryMatching(draw(1, 6, 2, 4, 4), labels_in_turn(3, 2), experts(net), max_start=3, siamese=Siamese())
+    assert len({str(lesson.x.detach()) for lesson in made._lessons()}) == made.inner_steps == 20
+    assert len({id(lesson) for lesson in teacher()._lessons()}) == 1
+
+
 @pytest.mark.parametrize("options", [{}, {"batch": 4}], ids=["whole", "minibatches"])
 def test_recompute_is_unrolled(options):
     one, other = (teacher(hypergradient=h, **options).gradients() for h in (Unrolled(), Recompute()))
@@ -154,7 +163,7 @@ def test_there_is_no_distance_where_the_set_leads_to_the_target():
 
 
 def test_every_step_draws_experts_and_epochs_of_its_own():
-    made = teacher(nets=4, max_start=3)
+    made = teacher(nets=4, max_start=5)
     seen = []
     for _ in range(60):
         now = drawn(made)
@@ -163,8 +172,29 @@ def test_every_step_draws_experts_and_epochs_of_its_own():
         seen += now
         made.learn(None, None, None)
     assert {expert for expert, _ in seen} == set(range(5))
-    assert {epoch for _, epoch in seen} == {0, 1, 2}
-    assert drawn(teacher(nets=4, max_start=3, seed=1)) != seen[:4]
+    assert {epoch for _, epoch in seen} == {0, 1, 2, 3, 4}
+    assert any(len({epoch for _, epoch in seen[k : k + 4]}) == 4 for k in range(0, 240, 4))  # one a network
+    assert drawn(teacher(nets=4, max_start=5, seed=1)) != seen[:4]
+
+
+def test_every_step_has_orders_and_dropout_of_its_own():
+    """Minibatches of N steps go through the set; another step, or another seed, has other ones."""
+
+    class Noted(Unrolled):
+        def differentiate(self, problem):
+            lessons = [problem.lesson(t, problem.student) for t in range(problem.steps)]
+            seen.append((problem.student.seed, tuple(tuple(lesson.target.tolist()) for lesson in lessons)))
+            problem.forget()
+            return super().differentiate(problem)
+
+    seen = []
+    for seed in range(2):
+        made = teacher(each=4, batch=4, inner_steps=6, seed=seed, hypergradient=Noted())
+        for _ in range(2):
+            made.learn(None, None, None)
+    for _, labels in seen:
+        assert all(sorted(sum(epoch, ())) == [0] * 4 + [1] * 4 + [2] * 4 for epoch in (labels[:3], labels[3:]))
+    assert len({seed for seed, _ in seen}) == len({labels for _, labels in seen}) == 4
 
 
 def test_images_and_rate_follow_their_rules():
@@ -177,12 +207,59 @@ def test_images_and_rate_follow_their_rules():
     assert float(found["step_size"]) == pytest.approx(0.3)
 
 
+def test_the_rule_of_the_images_is_not_that_of_the_rate():
+    """The published rule of the images would throw the rate to 1e-10 in one step."""
+    made = teacher(step_size=0.01, rule=SGD(1000.0, momentum=0.5))
+    for _ in range(3):
+        made.learn(None, None, None)
+    assert 0.009 < float(made.rate.detach()) < 0.011
+    alone = teacher(step_size=0.01)
+    assert made.for_rate.rule == alone.for_rate.rule == Adam(0.02, betas=(0.5, 0.999))
+
+
+def test_what_a_published_rule_of_the_rate_is_for_its_raw_number():
+    """SGD of eta at 1e-5 moves it as SGD of rho at 1e-5 / (1 - exp(-eta))^2, as long as the step is small."""
+    size = 0.01
+    made = teacher(step_size=size, rate_rule=SGD(1e-5 / (1 - torch.tensor(-size).double().exp().item()) ** 2))
+    _, (_, slope) = made.gradients()
+    made.learn(None, None, None)
+    assert float(made.rate.detach()) - size == pytest.approx(-1e-5 * float(slope), rel=1e-2)
+
+
+def test_networks_with_running_statistics():
+    """Frozen they are those of the experts' network, as a network in evaluation mode has them."""
+    net = conv_net("batch")
+    net[1].running_mean.copy_(draw(4, seed=7))
+    net[1].running_var.copy_(draw(4, seed=8).exp())
+    options = {"step_size": 0.3, "inner_steps": 2, "epochs": 2, "max_start": 5, "nets": 2}
+    parts = draw(1, 6, 2, 4, 4), labels_in_turn(3, 2), experts(net)
+    made = TrajectoryMatching(*parts, freeze_buffers=True, hypergradient=Unrolled(), **options)
+    loss, found = made.gradients()
+    images, size = made.distilled.images.detach()[0].requires_grad_(), made.rate.detach().requires_grad_()
+    net.eval()
+    needed = torch.stack([naive(made, images, size, p, t) for p, t in drawn(made)]).mean()
+    assert float(loss) == pytest.approx(float(needed.detach()), rel=1e-10)
+    for one, other in zip(found, torch.autograd.grad(needed, [images, size])):
+        assert torch.allclose(one.view_as(other), other, rtol=1e-9, atol=1e-12 * float(other.abs().max()))
+    refused = TrajectoryMatching(*parts, **options)
+    with pytest.raises(ConfigError, match=r"layer 1 \(BatchNorm2d\) keeps running statistics.*freeze_buffers"):
+        refused.gradients()
+
+
+def test_experts_of_another_type_have_buffers_of_the_images_type():
+    net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 3))
+    made = teacher(given=experts(net), freeze_buffers=True)
+    assert (made.gradients()[0].dtype, net[0].weight.dtype) == (torch.float64, torch.float32)
+
+
 def test_the_rate_stays_positive():
     made = teacher(rate_rule=SGD(1e3))
     made.raw.data.fill_(-40.0)
     assert made.rate > 0
     with pytest.raises(ConfigError, match="a step size is 0; it must be finite and above 0"):
         teacher(step_size=0.0)
+    with pytest.raises(ShapeError, match=r"step_size has shape \(4,\); all steps have one rate, so give one number"):
+        teacher(step_size=torch.full((4,), 0.1))
 
 
 @pytest.mark.parametrize("options", [{}, {"batch": 4, "hypergradient": Tesla()}], ids=["whole", "tesla"])
@@ -241,3 +318,8 @@ def test_errors():
     still = Experts(tiny_net(), torch.zeros_like(experts().flat))
     with pytest.raises(DataError, match=r"expert \d does not move from epoch \d to \d: train experts at a higher rate"):
         teacher(given=still).learn(None, None, None)
+    flat = experts().flat.clone()
+    flat[:, 4:, 3] = torch.nan
+    lost = teacher(given=Experts(tiny_net(), flat), nets=5, max_start=5)
+    with pytest.raises(DataError, match=r"expert \d has weights that are not finite from epoch [234] to [456]: train"):
+        lost.learn(None, None, None)

@@ -1,8 +1,8 @@
 """Distilled sets: a few synthetic examples that train a network, as values and as files."""
 
 from .artefact import Artefact as Artefact
-from .artefact import load as load
-from .artefact import save as save
+from .files import load as load
+from .files import save as save
 from .lessons import DistilledSet as DistilledSet
 from .lessons import labels_in_turn as labels_in_turn
 from .lessons import named_rates as named_rates

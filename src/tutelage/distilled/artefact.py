@@ -1,45 +1,35 @@
 """A distilled set that says of itself all that is needed to use it: one file, from which networks are trained."""
 
 import copy
-import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .. import __version__
-from ..data.records.headed import read_headed, write_headed
-from ..errors import ConfigError, DataError, ShapeError, TutelageError
+from ..errors import ConfigError, DataError, ShapeError
 from ..lesson import Lesson
 from ..nets.initial import filled
 from ..siamese import Op
 from ..student import Student
-from .facts import Architecture, Evaluation, FreeRecipe, Start
+from .facts import Architecture, Evaluation, FreeRecipe, Start, check_ops
 from .free_training import as_examples, train_freely
-from .inputs import Inputs, Numbers
+from .inputs import Inputs, Scaling
 from .lessons import DistilledSet
 from .poison import Poison
 from .pools import count_of, part, weights_of
 from .students import Net, Students
 from .teaching import predictions, taught
-from .whitening import Whitening
 
 if TYPE_CHECKING:
     from ..evaluation import Summary
 
-FORMAT = 1
-"""Version of the layout of a file; one of another version is refused."""
-Scaling: TypeAlias = tuple[Numbers, Numbers]
-"""Mean and standard deviation that rows were normalised with."""
-
-_WHAT = "distilled set"
-_WEIGHTS = "weights."
-"""Before the names of stored weights."""
+POISONING = "poisoning"
+"""The objective of an attack."""
 _NETS = 200
 _AT_ONCE = 64
 """Networks that are taught at a time."""
@@ -76,7 +66,7 @@ class Artefact:
     Raises:
         ConfigError: for labels or an attack outside the classes, or neither step sizes nor a way of free training.
         ShapeError: for parts that do not fit each other.
-        DataError: for images that are not finite, or step sizes that are not above 0.
+        DataError: for numbers that are not finite or of another type, or step sizes that are not above 0.
     """
 
     distilled: DistilledSet
@@ -102,7 +92,7 @@ class Artefact:
     @property
     def told_objective(self) -> str:
         """The objective; of an attack with its classes: ``poisoning (0→1)``."""
-        return self.objective if self.attack is None else "poisoning ({}→{})".format(*self.attack)
+        return self.objective if self.attack is None else f"{POISONING} ({self.attack[0]}→{self.attack[1]})"
 
     @property
     def rule(self) -> str:
@@ -151,12 +141,14 @@ class Artefact:
         Args:
             net: the network, or its name; None: that of the file. A function that only the file names is not run.
             seed: of initial weights and free training; of stored weights, which.
-            normalisation: mean and std of the rows that the network is for, to be compared with those of the file.
+            normalisation: mean and std of the rows that the network is for, and their whitening if there is any, to
+                be compared with those of the file.
             device: where it learns; a given module learns where it is.
 
         Raises:
             ConfigError: if the file does not know the network, or for another normalisation.
             ShapeError: for a network that cannot take the images, or that stored weights do not fit.
+            NotFiniteError: if it diverges.
         """
         if normalisation is not None:
             self.inputs.check(*normalisation)
@@ -190,6 +182,7 @@ class Artefact:
 
         Raises:
             ConfigError, ShapeError: see :meth:`train`; for more networks than are stored, no rows, or other ones.
+            NotFiniteError: if one of them diverges: it has no accuracy.
         """
         from ..evaluation import summary
 
@@ -245,109 +238,49 @@ class Artefact:
 
 def _check(artefact: Artefact) -> None:
     distilled, shape, count = artefact.distilled, artefact.inputs.shape, len(artefact.classes)
-    if tuple(distilled.images.shape[2:]) != shape:
-        raise ShapeError(f"distilled set: images of shape {tuple(distilled.images.shape[2:])}, but rows of {shape}.")
-    labels, sizes = distilled.labels, distilled.step_sizes
-    if distilled.soft and labels.shape[-1] != count:
-        raise ShapeError(f"distilled set: soft labels of {labels.shape[-1]} classes, but {count} names of classes.")
+    images, labels, sizes = distilled.images, distilled.labels, distilled.step_sizes
+    if tuple(images.shape[2:]) != shape or not images.numel():
+        raise ShapeError(f"distilled set: images of shape {tuple(images.shape[2:])}, but rows of {shape}.")
+    told = {str(part.dtype).removeprefix("torch.") for part in (images, sizes, *artefact.start.weights.values())}
+    if not told <= {"float32", "float64"} or labels.dtype not in (torch.int64, torch.float32, torch.float64):
+        raise DataError(
+            f"distilled set: images, step sizes and weights are {', '.join(sorted(told))}, labels {labels.dtype}; they "
+            "must be float32 or float64, class ids int64."
+        )
+    if not count or (distilled.soft and labels.shape[-1] != count):
+        raise ShapeError(f"distilled set: labels of shape {tuple(labels.shape)}, but {count} names of classes.")
     if not distilled.soft and not 0 <= int(labels.min()) <= int(labels.max()) < count:
         raise ConfigError(
             f"distilled set: labels are {int(labels.min())} to {int(labels.max())}, but there are {count} classes."
         )
+    finite = {"images": images, "labels": labels, "step sizes": sizes, **artefact.start.weights}
+    if spoilt := [name for name, part in finite.items() if not bool(part.isfinite().all())]:
+        raise DataError(f"distilled set: values that are not finite in {', '.join(spoilt[:3])}; did a run diverge?")
+    if not bool((sizes > 0).all()):
+        raise DataError("distilled set: step sizes must be above 0.")
+    stored = {name: tuple(value.shape[1:]) for name, value in artefact.start.weights.items()}
+    if stored and stored != dict(artefact.architecture.parameters):
+        raise ShapeError(f"distilled set: the stored weights are not those of {artefact.architecture.called}.")
+    _check_told(artefact)
+
+
+def _check_told(artefact: Artefact) -> None:
+    """What is said of a set."""
+    count, truncate = len(artefact.classes), artefact.truncate
     if artefact.attack is not None:
         Poison(*artefact.attack)  # refuses what is none
         if max(artefact.attack) >= count:
             raise ConfigError(f"distilled set: the attack {artefact.attack} names a class outside 0..{count - 1}.")
-    if not distilled.applications and artefact.free_training is None:
+    elif artefact.objective.startswith(POISONING):
+        raise ConfigError(
+            f"distilled set: the objective is {artefact.objective}, but no attack is given: name its classes."
+        )
+    if not artefact.distilled.applications and artefact.free_training is None:
         raise ConfigError("a set without step sizes needs free_training: how is a network to be trained on it?")
-    if not bool(distilled.images.isfinite().all() and sizes.isfinite().all() and (sizes > 0).all()):
-        raise DataError("distilled set: images must be finite, and step sizes finite and above 0.")
-    stored = {name: tuple(value.shape[1:]) for name, value in artefact.start.weights.items()}
-    if stored and stored != dict(artefact.architecture.parameters):
-        raise ShapeError(f"distilled set: the stored weights are not those of {artefact.architecture.called}.")
-
-
-def save(artefact: Artefact, path: str | os.PathLike[str]) -> None:
-    """Write a distilled set to one safetensors file, which appears whole or not at all; the same gives the same bytes.
-
-    What it says of itself is JSON in the header, under ``tutelage distilled set``: any reader of safetensors shows it.
-
-    Raises:
-        ConfigError: if ``log``, ``report`` or the data of ``evaluation`` is nothing that JSON can hold.
-        DataError: if the file cannot be written.
-    """
-    distilled, whitening = artefact.distilled, artefact.inputs.whitening
-    tensors = {"images": distilled.images, "labels": distilled.labels, "step_sizes": distilled.step_sizes}
-    tensors |= {_WEIGHTS + name: value for name, value in artefact.start.weights.items()}
-    if whitening is not None:
-        tensors |= {"zca.mean": whitening.mean, "zca.matrix": whitening.matrix}
-    write_headed(Path(path), _WHAT, FORMAT, facts_of(artefact), tensors)
-
-
-def load(path: str | os.PathLike[str]) -> Artefact:
-    """Read what :func:`save` wrote, onto the CPU. Nothing in the file is run.
-
-    Raises:
-        DataError: if there is no such file, it is no distilled set, a pickle, cut, damaged, or of another version.
-    """
-    facts, tensors = read_headed(Path(path), _WHAT, FORMAT, maker="tutelage run dataset-distillation")
-    try:
-        return _made(facts, tensors)
-    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, TutelageError) as error:
-        raise DataError(f"{path} is damaged: {error if isinstance(error, TutelageError) else repr(error)}") from None
-
-
-def facts_of(artefact: Artefact) -> dict[str, Any]:
-    """Return what the header of a file says, plain JSON."""
-    distilled, free, stated = artefact.distilled, artefact.free_training, artefact.evaluation
-    batches, rows = distilled.images.shape[:2]
-    return {
-        "objective": artefact.told_objective,
-        "attack": None if artefact.attack is None else list(artefact.attack),
-        "method": artefact.method,
-        "classes": list(artefact.classes),
-        "set": {
-            "batches": batches,
-            "images_a_batch": rows,
-            "epochs": distilled.epochs,
-            "applications": distilled.applications,
-            "labels": "logits" if distilled.soft else "class ids",
-            "step_sizes": distilled.step_sizes.tolist(),
-        },
-        **artefact.inputs.plain(),
-        "augmentation": list(artefact.augmentation),
-        "architecture": artefact.architecture.plain(),
-        "init": artefact.start.plain(),
-        "evaluation": None if stated is None else stated.plain(artefact.rule),
-        "free_training": None if free is None else free.plain(),
-        "hypergradient": {"truncate": artefact.truncate},
-        "seed": artefact.seed,
-        "versions": dict(artefact.versions),
-        "log": [dict(record) for record in artefact.log],
-        "report": dict(artefact.report),
-    }
-
-
-def _made(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Artefact:
-    whitening = Whitening(tensors["zca.mean"], tensors["zca.matrix"]) if facts["normalisation"]["zca"] else None
-    weights = {name.removeprefix(_WEIGHTS): t for name, t in tensors.items() if name.startswith(_WEIGHTS)}
-    attack, free, stated = facts["attack"], facts["free_training"], facts["evaluation"]
-    images, labels, sizes = tensors["images"], tensors["labels"], tensors["step_sizes"]
-    return Artefact(
-        distilled=DistilledSet(images, labels, sizes, int(facts["set"]["epochs"])),
-        classes=tuple(facts["classes"]),
-        inputs=Inputs.of(facts, whitening),
-        architecture=Architecture.made(facts["architecture"]),
-        start=Start.made(facts["init"], weights),
-        objective=facts["objective"] if attack is None else "poisoning",
-        attack=None if attack is None else (int(attack[0]), int(attack[1])),
-        method=facts["method"],
-        augmentation=tuple(facts["augmentation"]),
-        free_training=None if free is None else FreeRecipe.made(free),
-        evaluation=None if stated is None else Evaluation.made(stated),
-        truncate=facts["hypergradient"]["truncate"],
-        seed=int(facts["seed"]),
-        versions=facts["versions"],
-        log=facts["log"],
-        report=facts["report"],
-    )
+    if truncate is not None and truncate < 1:
+        raise ConfigError(f"distilled set: truncate is {truncate}; it must be at least 1 step, or None.")
+    check_ops(artefact.augmentation)
+    data, shape = {} if artefact.evaluation is None else artefact.evaluation.data, artefact.inputs.shape
+    for name, needed in (("resize", shape[1:]), ("classes", (count,))):
+        if data.get(name) is not None and set(needed) != {data[name]}:
+            raise ConfigError(f"distilled set: it was judged on data with {name} {data[name]}, but is for {needed}.")

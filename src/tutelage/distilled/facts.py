@@ -1,6 +1,7 @@
 """What the file of a distilled set says beside its images: network, initial weights, free training, accuracy."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
@@ -13,6 +14,7 @@ from ..nets.initial import SCHEMES, Initialiser, Own, Scaled
 from ..rules import SGD, Rate, Rule
 from ..siamese import Op, Siamese
 from .free_training import Augment
+from .header import Header, is_number, is_whole
 from .pools import count_of
 
 if TYPE_CHECKING:
@@ -26,6 +28,32 @@ OWN = "own"
 _NAMED = 3
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return is_whole(value) and value >= 1
+
+
+_OPTIONS: Mapping[str, Callable[[Any], bool]] = {
+    **{"data": _is_text, "label": _is_text, "image": _is_text, "source": _is_text},
+    **{"classes": _is_count, "resize": _is_count, "channels": lambda v: v in (1, 3), "split_seed": is_whole},
+    "test": lambda v: is_number(v) and 0 < v < 1,
+}
+"""What options may be that say where test rows are from, where they are given."""
+
+
+def check_ops(ops: Sequence[Op]) -> None:
+    """Make sure that siamese operations are known; there may be none.
+
+    Raises:
+        ConfigError: for an unknown one.
+    """
+    if ops:
+        Siamese(tuple(ops))
+
+
 @dataclass(frozen=True)
 class Architecture:
     """Which network a set was made for.
@@ -35,11 +63,18 @@ class Architecture:
             maker, of which only shapes are known.
         parameters: their shapes by name.
         freeze_buffers: running statistics stay as they are.
+
+    Raises:
+        ConfigError: for a network without a parameter, or an empty name.
     """
 
     name: str | None
     parameters: Mapping[str, tuple[int, ...]]
     freeze_buffers: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.parameters or self.name == "":
+            raise ConfigError(f"the network {self.called} needs a name or None, and a parameter that can be taught.")
 
     @classmethod
     def of(cls, net: nn.Module, name: str | None = None, *, freeze_buffers: bool = False) -> "Architecture":
@@ -47,10 +82,11 @@ class Architecture:
         return cls(name, {n: tuple(p.shape) for n, p in net.named_parameters()}, freeze_buffers)
 
     @classmethod
-    def made(cls, facts: Mapping[str, Any]) -> "Architecture":
+    def made(cls, facts: Header) -> "Architecture":
         """Return what :meth:`plain` told."""
-        shapes = {name: tuple(shape) for name, shape in facts["parameters"].items()}
-        return cls(facts["name"], shapes, bool(facts["freeze_buffers"]))
+        shapes = facts.part("parameters")
+        name = facts.text("name") if facts.given("name") else None
+        return cls(name, {layer: shapes.wholes(layer) for layer in shapes.facts}, facts.flag("freeze_buffers"))
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -73,7 +109,11 @@ class Architecture:
         Raises:
             ShapeError: naming both, and the first layers that differ.
         """
-        here, there = Architecture.of(net).parameters, self.parameters
+        self.compare(Architecture.of(net).parameters, called, why)
+
+    def compare(self, here: Mapping[str, tuple[int, ...]], called: str, why: str) -> None:
+        """Make sure that shapes by name are those of this network; arguments and errors of :meth:`check`."""
+        there = self.parameters
         wrong = [name for name in {**there, **here} if here.get(name) != there.get(name)]
         if wrong:
             told = [f"{name} is {here.get(name, 'absent')} and {there.get(name, 'absent')}" for name in wrong[:_NAMED]]
@@ -93,7 +133,8 @@ class Start:
         weights: stored ones by name, each (P, ...): all networks of the fixed regimes, perhaps some trained ones.
 
     Raises:
-        ConfigError: for an unknown regime or scheme, or a fixed regime without weights.
+        ConfigError: for an unknown regime or scheme, a gain that is not above 0, or a fixed regime without weights.
+        ShapeError: for weights of different numbers of networks.
     """
 
     regime: Regime
@@ -113,11 +154,18 @@ class Start:
             )
         if self.regime == "random" and self.weights:
             raise ConfigError("a set for random initial weights has none to be stored; its regime may be fixed.")
+        if not 0 < self.gain < math.inf:
+            raise ConfigError(f"the gain of the initialisation is {self.gain}; it must be above 0.")
+        counts = {tuple(value.shape[:1]) for value in self.weights.values()}
+        if len(counts) > 1 or counts & {(), (0,)}:
+            told = ", ".join(f"{name} {tuple(value.shape)}" for name, value in list(self.weights.items())[:_NAMED])
+            raise ShapeError(f"stored weights need one axis of networks in front, as long for all layers; here {told}.")
 
     @classmethod
-    def made(cls, facts: Mapping[str, Any], weights: Mapping[str, Tensor]) -> "Start":
+    def made(cls, facts: Header, weights: Mapping[str, Tensor]) -> "Start":
         """Return what :meth:`plain` told, with these weights."""
-        return cls(facts["regime"], facts["scheme"], float(facts["gain"]), int(facts["seed"]), weights)
+        regime: Any = facts.text("regime")  # checked by the value
+        return cls(regime, facts.text("scheme"), facts.number("gain"), facts.whole("seed"), weights)
 
     @property
     def known(self) -> bool:
@@ -164,6 +212,9 @@ class FreeRecipe:
         momentum: of SGD.
         weight_decay: of SGD.
         augmentation: siamese operations, drawn for each row by itself; none: images as they are.
+
+    Raises:
+        ConfigError: for a value outside its range.
     """
 
     lr: float = 0.01
@@ -173,11 +224,24 @@ class FreeRecipe:
     weight_decay: float = 5e-4
     augmentation: tuple[Op, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name, fits, needed in (
+            ("lr", 0 < self.lr < math.inf, "above 0"),
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("momentum", 0 <= self.momentum < 1, "at least 0 and below 1"),
+            ("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0"),
+        ):
+            if not fits:
+                raise ConfigError(f"free training: {name} is {getattr(self, name)}; it must be {needed}.")
+        check_ops(self.augmentation)
+
     @classmethod
-    def made(cls, facts: Mapping[str, Any]) -> "FreeRecipe":
+    def made(cls, facts: Header) -> "FreeRecipe":
         """Return what :meth:`plain` told."""
-        ops = tuple(facts["augmentation"])
-        return cls(**{**facts, "augmentation": ops})
+        ops: Any = facts.texts("augmentation")  # checked by the value
+        epochs, batch_size = facts.whole("epochs"), facts.whole("batch_size")
+        return cls(facts.number("lr"), epochs, batch_size, facts.number("momentum"), facts.number("weight_decay"), ops)
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -211,6 +275,9 @@ class Evaluation:
         fingerprint: of the test rows as networks see them, see :func:`tutelage.distilled.pools.data_fingerprint`.
         data: where they are from, as options of ``tutelage run dataset-distillation``: data, test, split_seed, ...
         before: accuracies of the same networks before the first lesson; none: not known.
+
+    Raises:
+        ConfigError: for no value, one outside [0, 1], or an option of the data of another type.
     """
 
     values: tuple[float, ...]
@@ -219,11 +286,24 @@ class Evaluation:
     data: Mapping[str, Any] = field(default_factory=dict)
     before: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not self.values or len(self.before) not in (0, len(self.values)) or self.rows < 1:
+            raise ConfigError(
+                f"evaluation: {len(self.values)} accuracies, {len(self.before)} before, of {self.rows} test rows; it "
+                "needs at least one of each, and as many before, or none."
+            )
+        if not all(0 <= value <= 1 for value in (*self.values, *self.before)):
+            raise ConfigError("evaluation: an accuracy is outside [0, 1].")
+        for name, value in self.data.items():
+            fits = _OPTIONS.get(name, lambda v: isinstance(v, (str, int, float)))
+            if not (value is None and name != "data") and not fits(value):
+                raise ConfigError(f"evaluation: the option {name} of its data cannot be {value!r}.")
+
     @classmethod
-    def made(cls, facts: Mapping[str, Any]) -> "Evaluation":
+    def made(cls, facts: Header) -> "Evaluation":
         """Return what :meth:`plain` told."""
-        values, before = (tuple(float(v) for v in facts[name]) for name in ("values", "before"))
-        return cls(values, int(facts["rows"]), facts["fingerprint"], facts["data"], before)
+        rows, before = facts.whole("rows"), facts.numbers("before")
+        return cls(facts.numbers("values"), rows, facts.text("fingerprint"), facts.mapping("data"), before)
 
     @property
     def summary(self) -> "Summary":

@@ -38,7 +38,14 @@ class FreeTraining(Protocol):
     """Trains K networks on images and labels at a rate, such as ``partial(train_freely, epochs=1000)``."""
 
     def __call__(
-        self, net: nn.Module, weights: Mapping[str, Tensor], images: Tensor, labels: Tensor, *, lr: float
+        self,
+        net: nn.Module,
+        weights: Mapping[str, Tensor],
+        images: Tensor,
+        labels: Tensor,
+        *,
+        lr: float,
+        freeze_buffers: bool = ...,
     ) -> Student:
         """Return the K networks; see :func:`tutelage.distilled.free_training.train_freely`."""
 
@@ -87,6 +94,7 @@ class ByFreeTraining:
         rates: to choose from.
         nets: of those given, train so many; None: all.
         train: how.
+        freeze_buffers: have ``train`` keep running statistics, see :class:`tutelage.nets.together.Together`.
     """
 
     x: Tensor
@@ -96,6 +104,7 @@ class ByFreeTraining:
     rates: Sequence[float] = RATES
     nets: int | None = 20
     train: FreeTraining = train_freely
+    freeze_buffers: bool = False
 
     def __call__(self, distilled: DistilledSet, net: nn.Module, weights: Mapping[str, Tensor]) -> Verdict:
         """Return the accuracies after training, with the rate that was chosen as a note.
@@ -106,8 +115,10 @@ class ByFreeTraining:
         images, labels = as_examples(distilled)
         some = part(weights, 0, self.nets or count_of(weights))
 
+        frozen = {"freeze_buffers": True} if self.freeze_buffers else {}
+
         def train(lr: float) -> Student:
-            return self.train(net, some, images, labels, lr=lr)
+            return self.train(net, some, images, labels, lr=lr, **frozen)
 
         chosen = at_best_rate(train, self.rates, self.training_x, self.training_y)
         return Verdict(accuracies(chosen.student, self.x, self.y), f"learning rate {chosen.lr:g}, by training data")

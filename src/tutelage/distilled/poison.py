@@ -35,7 +35,15 @@ class Poison:
         return replace(batch, y=self.labels(batch.y))
 
     def labels(self, y: Tensor) -> Tensor:
-        """Return class ids (N,) with ``b`` in place of ``a``."""
+        """Return class ids (N,) with ``b`` in place of ``a``.
+
+        Raises:
+            ConfigError: for soft labels.
+        """
+        if y.is_floating_point():
+            raise ConfigError(
+                f"poison {self.a}:{self.b} changes class ids, but these labels are soft: take .argmax(-1)."
+            )
         return torch.where(y == self.a, self.b, y)
 
     def rates(self, predicted: Tensor, y: Tensor) -> dict[str, list[float] | None]:

@@ -6,6 +6,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor, nn
 
+from ..errors import NotFiniteError
 from .judging import Judge, Verdict
 from .lessons import DistilledSet
 from .perturbed import Scale, perturbations
@@ -17,7 +18,7 @@ class Row(TypedDict):
 
     Attributes:
         name: what was changed.
-        mean: accuracy in [0, 1]; None if the change makes no sense for the set.
+        mean: accuracy in [0, 1]; None if the change makes no sense for the set, or networks diverge.
         std: over networks (n - 1); None for one network.
         values: one a network; where orders are drawn, one an order and network.
         drop: mean of the unchanged set minus this one.
@@ -58,26 +59,36 @@ def robustness(
         reasons: why there is no variant, by kind.
         orders: of steps and of images, how many are drawn.
         seed: of these.
+
+    Raises:
+        NotFiniteError: if networks diverge by the set as it is; by a changed one that is a row's note.
     """
     unchanged = judge(distilled, net, weights)
     base = float(unchanged.accuracies.mean())
     rows = [_row("none", base, unchanged)]
+
+    def judged(name: str, by: Judge, of: Iterable[DistilledSet], net: nn.Module, weights: Mapping[str, Tensor]) -> Row:
+        try:
+            return _row(name, base, *[by(form, net, weights) for form in of])
+        except NotFiniteError as error:
+            return _absent(name, f"networks diverge: {error}")
+
     for name, changed in perturbations(distilled, normalisation, orders=orders, seed=seed).items():
         if isinstance(changed, str):
             rows.append(_absent(name, changed))
         else:
-            rows.append(_row(name, base, *(judge(form, net, weights) for form in changed)))
+            rows.append(judged(name, judge, changed, net, weights))
     variants = list(variants)
     for kind in KINDS:
         given = [variant for variant in variants if variant.kind == kind]
-        rows += [_row(f"{kind}: {v.name}", base, judge(distilled, v.net, v.weights)) for v in given]
+        rows += [judged(f"{kind}: {v.name}", judge, [distilled], v.net, v.weights) for v in given]
         if not given:
             rows.append(_absent(kind, (reasons or {}).get(kind, "no such networks were given")))
     if freely is None:
         return [*rows, _absent("free training", "it was not asked for")]
-    rows.append(_row("free training", base, freely(distilled, net, weights)))
+    rows.append(judged("free training", freely, [distilled], net, weights))
     others = [variant for variant in variants if variant.kind == "architecture"]
-    return rows + [_row(f"free training: {v.name}", base, freely(distilled, v.net, v.weights)) for v in others]
+    return rows + [judged(f"free training: {v.name}", freely, [distilled], v.net, v.weights) for v in others]
 
 
 def _row(name: str, base: float, *verdicts: Verdict) -> Row:

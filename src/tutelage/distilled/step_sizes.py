@@ -4,12 +4,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ShapeError
 
 
 def step_sizes(raw: Tensor) -> Tensor:
     """Return ``eta = log(1 + e^rho)`` > 0, elementwise."""
     return F.softplus(raw, threshold=30.0)
+
+
+def expanded(size: float | Tensor, applications: int, dtype: torch.dtype) -> Tensor:
+    """Return T step sizes (T,): those given, or one for all.
+
+    Raises:
+        ShapeError: for another number of them.
+    """
+    sizes = torch.as_tensor(size, dtype=dtype)
+    if tuple(sizes.shape) not in ((), (1,), (applications,)):
+        raise ShapeError(
+            f"step_size has shape {tuple(sizes.shape)}, but {applications} applications need ({applications},), or one "
+            "number for all."
+        )
+    return sizes.expand(applications)
 
 
 def raw_of(sizes: Tensor) -> Tensor:

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, ShapeError
-from ..nets.build import build
+from ..importing import told
+from ..nets.build import build, parameter_shapes
 from ..nets.initial import Initialiser
+from ..randomness import seeded
 from ..starts import Fresh
 from .facts import OWN, Architecture, Start
 from .pools import part
@@ -21,7 +23,10 @@ Net: TypeAlias = nn.Module | str
 _FREEZE = "the trained networks have statistics that the file does not hold: give the network itself."
 _KNOWN = "The set works with its stored weights alone: use that network."
 _OTHER = "Another version of it has that name here: give the network that the set was made for."
-_TRAINED = "the set is for networks that were trained before, and the file holds none: give one (--net), or weights."
+_TRAINED = (
+    "the set is for networks that were trained before, and the file holds none: give one (to train: --net "
+    "package.module:function, which returns it), or weights (to evaluate)."
+)
 _YOURS = "this set has networks initialise themselves (own): give the network by its name, or weights."
 
 
@@ -49,12 +54,13 @@ class Students:
 
         Raises:
             ConfigError: if the file does not know how to make it.
-            ShapeError: if it cannot take the images, or is another architecture in a regime of stored weights.
+            ShapeError: if it cannot take the images, or is another architecture than its name says, or than the stored
+                weights are of.
         """
         called = self.architecture.called if net is None else net if isinstance(net, str) else type(net).__name__
         found = net if isinstance(net, nn.Module) else self._built(net)
         self._check_takes(found, called)
-        if net is None:
+        if net is None or net == self.architecture.name:
             self.architecture.check(found, called, _OTHER)
         elif self.start.known:
             self.architecture.check(found, called, _KNOWN)
@@ -66,7 +72,8 @@ class Students:
         """Return a network to train, and its initial weights by name, each (1, ...).
 
         Args:
-            net: see :meth:`network`; a network that was trained, or that initialises itself, starts where it is.
+            net: see :meth:`network`; a network that was trained, or that initialises itself, starts where it is; one
+                that a named function returns counts as trained where the file holds no trained one.
             seed: of the draw; of stored weights, which.
             device: where it is to be; a given one stays where it is.
 
@@ -76,7 +83,7 @@ class Students:
         module, start = self.network(net), self.start
         if not isinstance(net, nn.Module):
             module = module.to(device)
-        if isinstance(net, nn.Module) and not start.known and (start.trained or start.scheme == OWN):
+        if _starts_there(net, start):
             return module, {name: p.detach().unsqueeze(0) for name, p in module.named_parameters()}
         if not start.stored:
             return module, _like(self._fresh(net, module, 1, seed), module)
@@ -114,20 +121,30 @@ class Students:
         Raises:
             ConfigError: if only a name would say how a network initialises itself.
         """
-        name = self.architecture.name if net is None else net
-        if self.start.scheme == OWN and not isinstance(name, str):
+        own = self.start.scheme == OWN
+        if own and isinstance(net, nn.Module):
             raise ConfigError(_YOURS)
-        return self.start.initialiser(lambda drawn: build(str(name), self.images.shape[1:], self.classes, seed=drawn))
+        name = self._name(None if isinstance(net, nn.Module) else net) if own else ""
+        return self.start.initialiser(lambda drawn: build(name, self.images.shape[1:], self.classes, seed=drawn))
 
     def _built(self, given: str | None) -> nn.Module:
+        name = self._name(given)
+        if self.architecture.freeze_buffers and self.start.trained:
+            raise ConfigError(_FREEZE)
+        return build(name, self.images.shape[1:], self.classes).to(self.images.dtype)
+
+    def _name(self, given: str | None) -> str:
+        """A given name, or that of the file, if it is no code and still stands for the same network."""
+        if given is not None:
+            return given
         own = self.architecture.name
-        if given is None and (own is None or ":" in own):
+        if own is None or ":" in own:
             why = "of which the file knows the shapes only" if own is None else "which is code: a file does not run it"
             give = "give net" if own is None else f"give net ({own}) if you trust it"
             raise ConfigError(f"the set was made for {self.architecture.called}, {why}; {give} (--net).")
-        if self.architecture.freeze_buffers and self.start.trained:
-            raise ConfigError(_FREEZE)
-        return build(given or str(own), self.images.shape[1:], self.classes).to(self.images.dtype)
+        # before it is made, as a file may name a network of any size
+        self.architecture.compare(parameter_shapes(own, self.images.shape[1:], self.classes), own, _OTHER)
+        return own
 
     def _fresh(self, net: Net | None, module: nn.Module, count: int, seed: int) -> dict[str, Tensor]:
         if self.start.trained:
@@ -140,21 +157,31 @@ class Students:
         return self.start.weights
 
     def _check_takes(self, net: nn.Module, called: str) -> None:
+        first = next(net.parameters(), None)
+        if first is None:
+            raise ConfigError(f"{called} has no parameters, so a set can teach it nothing.")
         shape, needed = tuple(self.images.shape[1:]), (2, self.classes)
-        rows = self.images[:1].detach().to(next(net.parameters())).repeat_interleave(2, 0)
+        rows = self.images[:1].detach().to(first).repeat_interleave(2, 0)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), seeded(0):
                 out = copy.deepcopy(net).eval()(rows)
-        except RuntimeError as error:
-            first = str(error).splitlines()[0]
+        except Exception as error:  # somebody else's code may raise anything
+            line = str(error).splitlines()[0] if isinstance(error, RuntimeError) and str(error) else told(error)
             raise ShapeError(
-                f"{called} cannot take inputs of shape {shape}, as the images of the file are: {first}"
+                f"{called} cannot take inputs of shape {shape}, as the images of the file are: {line}"
             ) from error
         given = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         if given != needed:
             raise ShapeError(
                 f"{called} answers {given} to 2 images, but the {self.classes} classes of the set need {needed}."
             )
+
+
+def _starts_there(net: Net | None, start: Start) -> bool:
+    """Whether a network is taught from where it is."""
+    if isinstance(net, nn.Module):
+        return not start.known and (start.trained or start.scheme == OWN)
+    return net is not None and ":" in net and start.trained and not start.stored
 
 
 def _like(weights: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:

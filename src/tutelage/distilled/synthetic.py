@@ -3,17 +3,17 @@
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, NotFiniteError
-from ..lesson import Batch, Lesson
+from ..errors import ConfigError, DataError, NotFiniteError, ShapeError
+from ..lesson import Batch, Lesson, Loss
 from ..losses import cross_entropy
 from ..optimiser import Optimiser
 from ..randomness import counter, permutation, stream
 from ..real_sets import Real, of_classes
 from ..rules import Rule
 from ..siamese import Siamese
-from ..starts import Starts
+from ..starts import Starts, drawn_for
 from ..student import Student, mean_over_ranks
-from .lessons import DistilledSet
+from .lessons import DistilledSet, check_start
 
 
 class SyntheticSet(nn.Module):
@@ -25,8 +25,9 @@ class SyntheticSet(nn.Module):
         rule: how gradients change the images.
 
     Raises:
-        ConfigError: for soft labels, or a class without an image.
-        ShapeError: for labels that do not fit the images.
+        ConfigError: for soft labels, labels of their own for each batch, or a class without an image.
+        DataError: for images that are not finite, or class ids below 0.
+        ShapeError: for images of an integer type, or labels that do not fit them.
     """
 
     labels: Tensor
@@ -35,13 +36,18 @@ class SyntheticSet(nn.Module):
         super().__init__()
         if labels.is_floating_point():
             raise ConfigError("labels of images that are matched class by class must be class ids, not soft labels.")
+        if labels.ndim != 1:
+            raise ConfigError(
+                f"labels have shape {tuple(labels.shape)}, but all batches of images that are matched class by class "
+                "share theirs: give (n,)."
+            )
+        check_start(images, labels)
         self.images = nn.Parameter(images.detach().clone())
         self.register_buffer("labels", labels.detach().clone())
         _ = self.distilled  # refuses parts that do not fit
         self.counts: list[int] = torch.bincount(labels).tolist()
-        if not self.counts or 0 in self.counts:
-            missing = self.counts.index(0) if self.counts else 0
-            raise ConfigError(f"class {missing} has no synthetic image; give at least one of each class.")
+        if 0 in self.counts:
+            raise ConfigError(f"class {self.counts.index(0)} has no synthetic image; give at least one of each class.")
         self.optimiser = Optimiser({"images": self.images}, rule)
 
     @property
@@ -95,10 +101,48 @@ class SyntheticSet(nn.Module):
             what = "loss" if not bool(loss.isfinite()) else "gradient of the loss in the images"
             raise NotFiniteError(
                 f"the {what} is not finite at step {self.steps + 1} of the images: lower their learning rate, or check "
-                "how networks start."
+                "how networks start, and the real examples."
             )
         gradients = mean_over_ranks([gradient.view_as(self.images).clone()])
         self.optimiser.step({"images": self.images}, gradients)
+
+
+def entropy_of(classes: int) -> Loss:
+    """Return the cross-entropy, for networks that know so many classes.
+
+    Raises:
+        DataError: the loss, of answers of fewer classes.
+    """
+
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
+        if logits.shape[-1] < classes:
+            raise DataError(
+                f"there are labels up to {classes - 1}, but the network answers {logits.shape[-1]} classes."
+            )
+        return cross_entropy(logits, target)
+
+    return loss
+
+
+def check_alike(teacher: str, images: Tensor, real: Batch, student: Student) -> None:
+    """Make sure that images (S, n, ...), real rows and network can be computed with together.
+
+    Raises:
+        ShapeError: for another shape, type or device.
+    """
+    if images.shape[2:] != real.x.shape[1:]:
+        raise ShapeError(
+            f"{teacher}: synthetic images have shape {tuple(images.shape[2:])}, but real rows "
+            f"{tuple(real.x.shape[1:])}; they must be the same."
+        )
+    sides = {
+        "synthetic images": images,
+        "real rows": real.x,
+        "the network": next(iter(student.params.values()), images),
+    }
+    if len({(tensor.dtype, tensor.device) for tensor in sides.values()}) > 1:
+        told = ", ".join(f"{name} {tensor.dtype} on {tensor.device}" for name, tensor in sides.items())
+        raise ShapeError(f"{teacher}: {told}; they must be of one type on one device: use .to().")
 
 
 def minibatch(key: int, step: int, count: int, size: int) -> Tensor:
@@ -119,7 +163,7 @@ def real_rows(teacher: str, validation: Batch | None, classes: int) -> tuple[Bat
 
     Raises:
         ConfigError: without real examples.
-        DataError: naming a class without one.
+        DataError: naming a class that only real or only synthetic examples have.
     """
     if validation is None or not len(validation):
         raise ConfigError(f"{teacher}.learn needs real examples: pass them as validation.")
@@ -132,9 +176,13 @@ def drawn(key: int, rows: Tensor, count: int) -> Tensor:
 
 
 def started(student: Student, starts: Starts | None, step: int) -> Student:
-    """Return a view of a student, of plain values, at the start of an outer step: a new network, or the student."""
-    own = student.params
+    """Return a view of a student, of plain values, at the start of an outer step: a new network, or the student.
+
+    Raises:
+        ConfigError, ShapeError: as :func:`tutelage.starts.drawn_for`.
+    """
     if starts is None:
-        return student.at({name: p.detach() for name, p in own.items()})
-    weights = starts.draw(step, 1)
-    return student.at({name: weights[name][0].to(own[name]) for name in own})
+        return student.at({name: p.detach() for name, p in student.params.items()})
+    weights = drawn_for(student.architecture, starts, step, 1)
+    like = {**dict(student.architecture.named_parameters()), **student.params}
+    return student.at({name: value[0].to(like[name].detach()) for name, value in weights.items()})

@@ -10,6 +10,7 @@ from .base import Stats as Stats
 from .choosing import Sizes as Sizes
 from .choosing import auto as auto
 from .choosing import sizes_of as sizes_of
+from .fitting import Decision as Decision
 from .fitting import Fitting as Fitting
 from .fitting import check_tape as check_tape
 from .fitting import tape_bytes as tape_bytes

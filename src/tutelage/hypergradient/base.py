@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, NotDifferentiable, NotFiniteError
 from ..memory import peak_bytes
+from ..rules import Scalar
 from ..student import Student
 from .problem import Problem, Taught, ValidationLoss
 
@@ -163,7 +164,7 @@ def where_not_finite(problem: Problem, loss: Tensor) -> str:
     """Which step first led to parameters that are not finite; found by looking ahead once more."""
     student, lr = problem.student, math.nan
     for t in range(problem.steps):
-        lr, size = float(student.lr), _size(student)
+        lr, size = _plain(student.lr), _size(student)
         student = problem.advance(t, student)
         if not math.isfinite(_size(student)):
             return (
@@ -175,6 +176,10 @@ def where_not_finite(problem: Problem, loss: Tensor) -> str:
         f"the {what} is not finite after {problem.steps} steps whose parameters are (lr {lr:.3g}, "
         f"||w|| {_size(student):.3g}): look ahead fewer steps, or check the loss."
     )
+
+
+def _plain(scalar: Scalar) -> float:
+    return float(scalar.detach() if isinstance(scalar, Tensor) else scalar)
 
 
 def _size(student: Student) -> float:

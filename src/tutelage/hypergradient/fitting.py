@@ -1,10 +1,11 @@
 """The graph of all steps while memory lasts, else each step again on the way back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..lesson import Lesson
@@ -71,26 +72,49 @@ def _device(student: Student) -> torch.device:
 class Fitting(Hypergradient):
     """``Unrolled`` where its graph takes at most half of the free memory, else ``Recompute``; the first call decides.
 
-    Both give the same gradients; where one lesson is taught several times their sums may round differently.
+    Both give the same gradients; where one lesson is taught several times their sums may round differently, so a run
+    that is to go on with the same bytes keeps the decision, see :class:`Decision`.
 
     Attributes:
         truncate: T: differentiate the last T steps only, see ``Unrolled``.
+        recomputes: what was decided; None: nothing yet.
     """
 
     truncate: int | None = None
-    _chosen: Hypergradient | None = field(default=None, init=False, repr=False, compare=False)
+    recomputes: bool | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         first_step(1, self.truncate)
 
     def differentiate(self, problem: Problem) -> Tensor:
         """Return the validation loss after K steps, having gone back through them."""
-        if self._chosen is None:
+        if self.recomputes is None:
             steps = problem.steps - first_step(problem.steps, self.truncate)
             needed = steps * tape_bytes(problem.student, lambda student: problem.lesson(0, student))
-            problem.forget()
-            fits = needed <= _SHARE * free_bytes(_device(problem.student))
-            self._chosen = Unrolled(self.truncate) if fits else Recompute(truncate=self.truncate)
-        loss = self._chosen.differentiate(problem)
-        self.stats.states, self.stats.reruns = self._chosen.stats.states, self._chosen.stats.reruns
+            self.recomputes = needed > _SHARE * free_bytes(_device(problem.student))
+        chosen = Recompute(truncate=self.truncate) if self.recomputes else Unrolled(self.truncate)
+        loss = chosen.differentiate(problem)
+        self.stats.states, self.stats.reruns = chosen.stats.states, chosen.stats.reruns
         return loss
+
+
+class Decision(nn.Module):
+    """What ``Fitting`` decided, as a part of a teacher: it is in ``state_dict``, so that a run goes on alike."""
+
+    recomputes: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("recomputes", torch.tensor(-1))  # 0 or 1; -1: not decided yet
+
+    @contextmanager
+    def kept(self, strategy: Hypergradient) -> Iterator[None]:
+        """Have a strategy act as was decided, and remember what it decides in this block; others are not concerned."""
+        if not isinstance(strategy, Fitting):
+            yield
+            return
+        known = int(self.recomputes)
+        strategy.recomputes = None if known < 0 else bool(known)
+        yield
+        if strategy.recomputes is not None:
+            self.recomputes.fill_(int(strategy.recomputes))

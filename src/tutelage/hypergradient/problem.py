@@ -57,7 +57,7 @@ class Problem:
         training: whether the validation loss sees the student in training mode.
 
     Raises:
-        ConfigError: without lessons or ``wrt``, or in half precision.
+        ConfigError: without lessons, ``wrt`` or parameters that learn, or in half precision.
         NotDifferentiable: for an entry of ``wrt`` that has no derivative.
     """
 
@@ -94,6 +94,8 @@ class Problem:
                 raise NotDifferentiable(f"{what} has no derivative: it must be of a floating dtype.")
             if not tensor.requires_grad:
                 raise NotDifferentiable(f"{what} does not require a gradient: call .requires_grad_() before its use.")
+        if not self.student.params:
+            raise ConfigError("hypergradient: the student has no parameters that learn, so no lesson changes it.")
         device = next(iter(self.student.params.values())).device.type
         half = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
         if half or any(p.dtype == torch.float16 for p in self.student.params.values()):

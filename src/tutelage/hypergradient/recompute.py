@@ -55,9 +55,10 @@ def without_momentum(student: Student) -> Student:
 class Recompute(Hypergradient):
     """Keep every s-th student; in the reverse sweep, run each segment again and go back through it.
 
-    Exact as ``Unrolled``, to the bit on a CPU. Memory: K / s + s students and the graph of one step. Each gradient
-    is computed twice (s = 1) or three times. Of SGD's students only the parameters are kept within a segment, because
-    the derivative of its step does not depend on the momentum; of Adam's the moments as well.
+    Exact as ``Unrolled``, on a CPU to the bit unless one lesson is taught several times, when sums over its uses may
+    round differently. Memory: K / s + s students and the graph of one step. Each gradient is computed twice (s = 1) or
+    three times. Of SGD's students only the parameters are kept within a segment, because the derivative of its step
+    does not depend on the momentum; of Adam's the moments as well.
 
     Attributes:
         segment: s, ``"sqrt"`` for ``round(sqrt(K))``, or ``"auto"``: 1 up to ten steps, then ``"sqrt"``.

@@ -65,16 +65,30 @@ def build(name: str, shape: Sequence[int], classes: int, *, seed: int = 0) -> nn
     """
     constructor = _constructor(name)
     with seeded(stream(seed, "initialisation")):
-        try:
-            net = constructor(tuple(shape), classes)
-        except TutelageError:
-            raise
-        except RuntimeError as error:
-            raise ShapeError(f"{name} cannot be built for examples of shape {tuple(shape)}: {error}") from error
-        except (Exception, SystemExit) as error:
-            raise ConfigError(f"student {name} could not be made: {told(error)}") from error
+        net = _constructed(constructor, name, shape, classes)
     check_output(name, net, shape, classes)
     return net
+
+
+def parameter_shapes(name: str, shape: Sequence[int], classes: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a network's parameters by name, without memory for their values or a pass.
+
+    Args and errors as for :func:`build`, but whether it takes the examples is not looked at.
+    """
+    constructor = _constructor(name)
+    with torch.device("meta"):
+        return {n: tuple(p.shape) for n, p in _constructed(constructor, name, shape, classes).named_parameters()}
+
+
+def _constructed(make: Callable[..., nn.Module], name: str, shape: Sequence[int], classes: int) -> nn.Module:
+    try:
+        return make(tuple(shape), classes)
+    except TutelageError:
+        raise
+    except RuntimeError as error:
+        raise ShapeError(f"{name} cannot be built for examples of shape {tuple(shape)}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"student {name} could not be made: {told(error)}") from error
 
 
 def check_output(name: str, net: nn.Module, shape: Sequence[int], classes: int) -> None:
@@ -110,7 +124,7 @@ def _list(shape: Sequence[int]) -> str:
 def _constructor(name: str) -> Callable[[tuple[int, ...], int], nn.Module]:
     if ":" in name:
         return _users_own(name)
-    if match := re.fullmatch(r"mlp(-gelu)?((?:-\d+)*)(?:-dropout-(0?\.\d+))?", name):
+    if match := re.fullmatch(r"mlp(-gelu)?((?:-[1-9]\d*)*)(?:-dropout-(0?\.\d+))?", name):
         widths = tuple(int(w) for w in match[2].split("-")[1:]) or (256, 256)
         activation, dropout = nn.GELU if match[1] else nn.ReLU, float(match[3] or 0)
         return lambda shape, classes: mlp(shape, classes, widths=widths, activation=activation, dropout=dropout)

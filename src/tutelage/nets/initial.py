@@ -70,6 +70,8 @@ class Scaled:
             ConfigError: for a network with parameters of other layers than linear, convolution and norm.
         """
         parameters = dict(net.named_parameters())
+        if not parameters:
+            return {}
         sizes = [p.numel() for p in parameters.values()]
         flat = torch.stack([self._flat(key, sum(sizes)) for key in keys])
         scales = dict(_fans(net))

@@ -56,8 +56,8 @@ def check_stateless(net: nn.Module, *, freeze_buffers: bool = False) -> None:
 class Together(nn.Module):
     """K networks of one architecture that see the same inputs: x (N, ...) -> logits (N, K, C).
 
-    Parameters have the names of the single network's, and shapes (K, ...); buffers are shared. Dropout draws a mask of
-    its own for every network.
+    Parameters have the names of the single network's, and shapes (K, ...); those that a network shares between layers
+    are shared here, and buffers are those of the given network. Dropout draws a mask of its own for every network.
 
     Args:
         net: the architecture.
@@ -77,7 +77,8 @@ class Together(nn.Module):
         super().__init__()
         check_stateless(net, freeze_buffers=freeze_buffers)
         self.count, self.how = check_weights(net, weights), how
-        self.net = frozen(net) if freeze_buffers else copy.deepcopy(net)
+        made = frozen(net) if freeze_buffers else _training(net)
+        self.net = made.to(next(iter(weights.values())))  # buffers too
         self._call = FunctionalNet(self.net)
         self._layers = perceptron(self.net) if how == "hand" else None
         if how == "hand" and self._layers is None:
@@ -85,15 +86,20 @@ class Together(nn.Module):
                 f'engine "hand" needs linear layers and elementwise functions in a row, but {type(net).__name__} is '
                 'something else: use "vmap" or "loop".'
             )
-        for name, value in weights.items():
-            path, _, last = name.rpartition(".")
-            stacked = nn.Parameter(value.detach().clone(), self.net.get_parameter(name).requires_grad)
-            setattr(self.net.get_submodule(path), last, stacked)
+        stacked = {
+            id(p): nn.Parameter(weights[name].detach().clone(), p.requires_grad)
+            for name, p in self.net.named_parameters()
+        }
+        for module in self.net.modules():
+            for name, p in module.named_parameters(recurse=False, remove_duplicate=False):
+                setattr(module, name, stacked[id(p)])
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (N, K, C)."""
         if self._layers is not None:
-            return _by_hand(self._layers, x)
+            rows = x.flatten(1) if isinstance(self._layers[0], nn.Flatten) else x
+            if rows.ndim == 2:
+                return _by_hand(self._layers, rows)
         x = x.flatten().view(x.shape)  # axes of length 1 may have any stride, but under vmap group norms refuse some
         params: dict[str, Tensor] = dict(self.net.named_parameters())
         buffers = dict(self.net.named_buffers())
@@ -107,9 +113,15 @@ class Together(nn.Module):
         return out
 
 
+def _training(net: nn.Module) -> nn.Module:
+    """A copy in training mode, whose parts keep theirs if it was in that mode; as of every student."""
+    made = copy.deepcopy(net)
+    return made if made.training else made.train()
+
+
 def frozen(net: nn.Module) -> nn.Module:
     """Return a copy of a network, in training mode but for layers with running statistics."""
-    made = copy.deepcopy(net).train()
+    made = _training(net)
     for module in made.modules():
         if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:
             module.eval()
@@ -120,13 +132,17 @@ def check_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> int:
     """Return how many networks these stacked weights are of.
 
     Raises:
+        ConfigError: for a network without parameters.
         ShapeError: naming the first layer that does not fit the network.
     """
     needed = {name: tuple(p.shape) for name, p in net.named_parameters()}
     for name in sorted(needed.keys() ^ weights.keys()):
         where = "lacks" if name in weights else "has"
         raise ShapeError(f"weights: the network {where} {name}; they are of another architecture.")
-    count = len(next(iter(weights.values())))
+    if not needed:
+        raise ConfigError(f"{type(net).__name__} has no parameters, so there is nothing to teach it.")
+    first = next(iter(weights.values()))
+    count = len(first) if first.ndim else 0
     for name, value in weights.items():
         if tuple(value.shape) != (count, *needed[name]):
             raise ShapeError(
@@ -140,6 +156,8 @@ def _by_hand(layers: list[nn.Module], x: Tensor) -> Tensor:
     """A layer at a time: (N, inputs), shared by all networks, then (K, N, units)."""
     h = x
     for layer in layers:
+        if isinstance(layer, nn.Flatten):  # of rows it is the identity
+            continue
         if not isinstance(layer, nn.Linear):
             h = layer(h)
             continue

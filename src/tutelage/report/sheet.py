@@ -17,7 +17,7 @@ from .reading import Array
 
 _ACROSS = 20
 """Images in a line, at most."""
-_MOST = 2000
+MOST_IMAGES = 2000
 """Images on a sheet, at most."""
 _DOTS = 144
 _TILE = 72
@@ -78,8 +78,8 @@ def sheet_pixels(
         ShapeError: for more images than a sheet takes.
     """
     steps, rows = images.shape[:2]
-    if steps * rows > _MOST:
-        raise ShapeError(f"a sheet takes {_MOST} images, but there are {steps * rows}: give some of the batches.")
+    if steps * rows > MOST_IMAGES:
+        raise ShapeError(f"a sheet takes {MOST_IMAGES} images, but there are {steps * rows}: give some of the batches.")
     low, high = limits_of(images) if limits is None else limits
     shown, words, told = scaled(images, low, high), label_words(labels, steps, classes), step_words(step_sizes, steps)
     each = math.ceil(rows / math.ceil(rows / _ACROSS))

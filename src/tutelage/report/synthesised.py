@@ -87,6 +87,8 @@ def _sentences(run: Run) -> list[str]:
     ]
     if data.get("source"):
         lines.append(f"The networks know {data['source']} and are to learn {data['name']}.")
+    if data.get("whitening", "none") != "none":
+        lines.append("Rows are normalised, then whitened (ZCA), both as the training rows ask for.")
     lines.append(f"Accuracy is measured on {data['test_rows']:,} test rows, on which nothing is chosen.")
     return lines
 

@@ -8,7 +8,7 @@ from ..evaluation import Summary
 from . import synthesised_plots, tables
 from .markup import Markup, element, paragraph, picture, section, text
 from .reading import Run
-from .synthesised_reading import attack, classes, of_seed, order, value
+from .synthesised_reading import attack, classes, of_seed, order, shared, value
 
 
 def section_of(run: Run) -> Markup | None:
@@ -25,11 +25,12 @@ def section_of(run: Run) -> Markup | None:
     rows = []
     for arm in order(run):
         ends = [(value(run, arm, f"before_{m}"), value(run, arm, m)) for m, _, _ in rates]
-        cells = [tables.cell("–" if s is None or e is None else f"{_mean(s)} → {_mean(e)}") for s, e in ends]
+        cells = [tables.cell("–" if s is None or e is None else f"{_percent(s['mean'])} → {_mean(e)}") for s, e in ends]
         rows.append(element("tr", element("th", text(arm), scope="row"), *cells))
     note = paragraph(
         f"The real objective had {a} labelled {b}; the synthetic labels stay true, so that the labels of the set do",
         f"not give the attack away. Confusions of seed {run.seeds[0]}, the mean over networks: lines are true classes.",
+        "The networks are the same for all seeds." if shared(run) else "",
         *(() if found["after"]["attack"] is not None else (f"No test row is of class {a}: its rates are not known.",)),
     )
     before, after = (np.array(found[when]["confusion"]) for when in ("before", "after"))

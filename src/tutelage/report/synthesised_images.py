@@ -31,14 +31,18 @@ def made(run: Run) -> Markup | None:
     soft = ", the likeliest class and its probability" if first.labels.is_floating_point() else ""
     note = paragraph(
         f"The set of seed {seed}. A line is a batch, beside it the step size of each of its applications; above an",
-        f"image stands its label{soft}. Shown are the normalised values that networks get, least to largest as named",
-        f"below. What teaches a network need not look like anything.{_left_out(first)}",
+        f"image stands its label{soft}. Shown are the {_scale(run)} values that networks get, least to largest as",
+        f"named below. What teaches a network need not look like anything.{_left_out(first)}",
     )
     blocks = [_player(run, first) if first.frames is not None else _sheet(run, seed, first)]
     rest = [part for s in list(sets)[1:] for part in (element("h3", text(f"Seed {s}")), _sheet(run, s, sets[s]))]
     if rest:
         blocks.append(element("details", element("summary", text("The sets of the other seeds")), *rest))
     return section("The images", note, *blocks, _files(run, first))
+
+
+def _scale(run: Run) -> str:
+    return "normalised" if run.part("data").get("whitening", "none") == "none" else "normalised and whitened"
 
 
 def beside(run: Run) -> Markup | None:

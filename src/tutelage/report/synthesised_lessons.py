@@ -9,7 +9,7 @@ from . import synthesised_plots, tables
 from .markup import Markup, element, paragraph, picture, section, text
 from .reading import Array, Run
 from .synthesised_images import outer_steps
-from .synthesised_reading import MADE, Kept, applications, attack, kept, of_seed
+from .synthesised_reading import MADE, Kept, applications, attack, kept, of_seed, shared
 
 _OPEN = 30
 """Applications up to which their table stands open."""
@@ -78,9 +78,12 @@ def networks(run: Run) -> Markup | None:
     if not found or sum(len(after) for _, after in found) < 5:
         return None
     before, after = (np.concatenate([pair[i] for pair in found]) for i in (0, 1))
+    seeds = f"{len(found)} seed{'s' * (len(found) != 1)}"
+    who = f"all {len(after):,} networks that judge, of {seeds} together"
+    if shared(run):
+        who = f"the {len(found[0][1]):,} networks that judge, the same for all of {seeds}, each once a seed"
     note = paragraph(
-        f"The accuracies of all {len(after):,} networks that judge, of {len(found)} seed{'s' * (len(found) != 1)}",
-        f"together: after the last application {_spread(after)}. The two axes differ.",
+        f"The accuracies of {who}: after the last application {_spread(after)}. The two axes differ.",
     )
     alt = f"Histograms of accuracies: before {_spread(before)}, after {_spread(after)}."
     return section("Networks that judge", note, picture(synthesised_plots.histograms(before, after), alt, "wide"))
@@ -113,7 +116,7 @@ def optimisation(run: Run) -> Markup | None:
         picture(synthesised_plots.over_steps(steps, [("", loss)], "outer loss"), f"Outer loss, {loss[-1]:.3g} last.")
     ]
     if all("train_accuracy" in record for record in records):
-        values = 100 * np.array([record["train_accuracy"] for record in records])
+        values = 100 * np.array([record["train_accuracy"] for record in records], dtype=np.float64)  # None: diverged
         alt = f"Accuracy on training rows, {values[-1]:.1f} % last."
         what = "accuracy on training rows, %"
         shown.append(picture(synthesised_plots.over_steps(steps, [("", values)], what), alt))

@@ -72,6 +72,8 @@ def side_by_side(found: Mapping[str, Mapping[str, Summary]], names: Sequence[str
             if any(way in ways for ways in found.values()):
                 axes.scatter([], [], s=40, color=QUIET, marker=marker, label=way)
         _lines(axes, list(found))
+        low, high = axes.get_xlim()
+        axes.set_xlim(max(low, -2.0), min(high, 102.0))  # intervals of two seeds go far beyond what can be
         axes.set_xlabel("test accuracy, %")
         drawn.legend(fontsize=8.5, frameon=False, ncols=3, loc="outside lower center")
         return svg(drawn)

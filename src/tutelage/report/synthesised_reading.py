@@ -86,6 +86,11 @@ def applications(run: Run) -> int:
     return int(run.part("distillation")["applications"])
 
 
+def shared(run: Run) -> bool:
+    """Return whether several seeds are judged by the same networks."""
+    return len(run.seeds) > 1 and str(run.part("distillation")["init"]).startswith("pretrained")
+
+
 def attack(run: Run) -> tuple[str, str] | None:
     """Return the class that is attacked, and what it is taken for."""
     found = run.part("distillation").get("attack")

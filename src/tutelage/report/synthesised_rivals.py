@@ -9,9 +9,11 @@ from . import synthesised_plots, tables
 from .canvas import Look
 from .markup import Markup, element, paragraph, picture, section, text
 from .reading import Run
-from .synthesised_reading import AUGMENTED, FULL, MADE, WAYS, of_seed, order, rivals, value
+from .synthesised_reading import AUGMENTED, FULL, MADE, WAYS, of_seed, order, rivals, shared, value
 
 Looks = Mapping[str, Look]
+_SAME = 1e-9
+"""Means nearer than this are one number: sums of the same shares round in their own order."""
 _SCORES = {
     "HLR": ("hard-label recovery, points", "What is lost against training on all data, both trained freely; 0 loses "
             "nothing, lower is better."),
@@ -62,10 +64,10 @@ def _rival(run: Run, c: PairedDifference, here: float, metric: str) -> Rival | N
         return None
     if direct and c["verdict"] != "numbers only":
         return Rival(name, there["mean"], True if c["verdict"] == "worse" else None, c["verdict"])
-    if there["mean"] < here:
+    if there["mean"] < here - _SAME:
         return None
     told = "too few seeds for a verdict" if direct else "compared by means"
-    return Rival(name, there["mean"], there["mean"] > here or None, told)
+    return Rival(name, there["mean"], there["mean"] > here + _SAME or None, told)
 
 
 def outcome(run: Run, looks: Looks) -> Markup:
@@ -95,13 +97,24 @@ def _interval_note(run: Run) -> Markup:
         f"All sets have as many images, and face the same networks and test rows. {mean} By lessons: the distilled set",
         "with its own step sizes, real ones at the constant one that does best on training rows, in as many steps.",
         "1-NN: the label of the nearest image, no network at all. Trained freely: SGD with momentum, rate by training",
-        "rows.",
+        f"rows{_free_nets(run)}.",
+        "" if not shared(run) else "The trained networks are the same for all seeds, which differ in images and rows.",
     )
+
+
+def _free_nets(run: Run) -> str:
+    """How many networks are trained freely, of those that judge."""
+    found = of_seed(run, run.seeds[0]).get("free", {}).get(MADE)
+    if not found:
+        return ""
+    count = len(found["accuracies"])
+    return f", {count} network{'s' * (count != 1)} a set and seed"
 
 
 def _results(run: Run, looks: Looks) -> Markup:
     extra = ("best_draw", "Best of its draws", "by lessons, chosen on training rows")
-    columns = [(m, name, note) for m, name, note in (WAYS[0], extra, *WAYS[1:])]
+    augmented = ("augmented_accuracy", "Trained freely, augmented", "with changed images")
+    columns = [(m, name, note) for m, name, note in (WAYS[0], extra, *WAYS[1:], augmented)]
     columns = [c for c in columns if any(value(run, arm, c[0]) is not None for arm in order(run))]
     head = [tables.heading("Set"), *(tables.heading(name[:1].upper() + name[1:], note) for _, name, note in columns)]
     rows = []
@@ -145,7 +158,7 @@ def _rates(run: Run) -> Markup:
         ]
         lines += [
             (arm.removeprefix(AUGMENTED), f"trained freely{', augmented' * arm.startswith(AUGMENTED)}", f["rate"],
-             max(f["tried"].values()), sum(f["accuracies"]) / len(f["accuracies"]))
+             f["tried"][f"{f['rate']:g}"], sum(f["accuracies"]) / len(f["accuracies"]))
             for arm, f in found.get("free", {}).items()
         ]  # fmt: skip
         for arm, way, rate, train, test in lines:

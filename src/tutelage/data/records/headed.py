@@ -85,7 +85,7 @@ def read_headed(
     try:
         facts: dict[str, Any] = json.loads(header[f"tutelage {what}"])
         found = facts["format"]
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is damaged: {error!r}.") from None
     if found != version:
         raise DataError(f"{path} has {what} format {found}, but this version reads {version}.")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,11 +20,10 @@ from ...starts import Pool
 from .networks import Networks
 from .options import Config
 from .robust import robustness_rows
-from .rows import Domain, divided, read
+from .rows import Domain, divided, read, whitened
 
 SAME = 0.002
 """The same networks on the same rows reach the same accuracy up to this: software and machines differ a little."""
-_CLIPPED = "clipped 8-bit"
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,18 @@ class Rows:
     """Image column of Parquet, TFRecord or Hub data."""
     resize: int | None = None
     """Bring images to this many pixels a side."""
-    channels: int | None = None
+    channels: Literal[1, 3] | None = None
     """Bring images to one channel (their mean), or from one to three."""
     test: float | None = None
     """Share held out as test set, if the data has none of its own."""
     split_seed: int | None = None
     """Seed of that draw."""
+
+    def __post_init__(self) -> None:
+        if self.resize is not None and self.resize < 1:
+            raise ConfigError(f"resize is {self.resize}; images have at least 1 pixel a side.")
+        if self.test is not None and not 0 < self.test < 1:
+            raise ConfigError(f"test is {self.test}; it is a share between 0 and 1.")
 
 
 @dataclass(frozen=True)
@@ -102,13 +107,16 @@ def domain_of(artefact: Artefact, given: Rows, device: str = "cpu") -> Domain:
         raise DataError(f"{data.train.name} has {data.train.num_classes} classes, but the set is for {count}.")
     rows, held = divided(data, options)
 
+    plain = replace(artefact.inputs, whitening=None)
+
     def seen(of: Source, index: Any) -> tuple[Tensor, Tensor]:
-        x = artefact.inputs.seen(torch.from_numpy(of.x[index]).to(device), of.scale)
+        x = plain.seen(torch.from_numpy(of.x[index]).to(device), of.scale)
         return x, torch.from_numpy(of.y[index]).to(device)
 
     test = seen(data.train, held) if data.test is None else seen(data.test, np.arange(len(data.test)))
     scaling = Normalise(artefact.inputs.mean, artefact.inputs.std)
-    return Domain(data.train, scaling, *seen(data.train, rows), *test)
+    here = Domain(data.train, scaling, *seen(data.train, rows), *test, data_fingerprint(*test))
+    return whitened(here, artefact.inputs.whitening)
 
 
 def check(
@@ -156,7 +164,7 @@ def _compared(
         return "not compared: the file states no accuracy", None
     if net not in (None, artefact.architecture.name):
         return f"not compared: the file states the accuracy of {artefact.architecture.called}, not of {net}", None
-    if data_fingerprint(domain.test_x, domain.test_y) != evaluation.fingerprint:
+    if domain.fingerprint != evaluation.fingerprint:
         return "not compared: these are other test rows than those of the accuracy that the file states", None
     values, stated = found["values"], evaluation.values
     if artefact.start.stored or seed in (None, artefact.start.seed):
@@ -181,7 +189,13 @@ def _networks(count: int) -> str:
 
 
 def robustness(
-    artefact: Artefact, domain: Domain, nets: int | None = None, *, net: str | None = None, free: int = 10
+    artefact: Artefact,
+    domain: Domain,
+    nets: int | None = None,
+    *,
+    net: str | None = None,
+    seed: int | None = None,
+    free: int = 10,
 ) -> list[Mapping[str, Any]]:
     """Return the rows of the robustness report, see :func:`tutelage.distilled.robustness.robustness`.
 
@@ -189,14 +203,14 @@ def robustness(
         artefact: the set.
         domain: rows, as the file normalises them.
         nets: how many judge; None: those of the file.
-        net: see :func:`check`.
+        net, seed: see :func:`check`.
         free: how many of them are trained freely.
     """
-    module, starts = artefact.starts(nets, net=net)
+    module, starts = artefact.starts(nets, net=net, seed=seed)
     device, start = str(domain.x.device), artefact.start
     starts = {name: value.to(device) for name, value in starts.items()}
     module = module.to(device)
-    judged = Networks(module, Pool(module, starts), starts, starts, 1)
+    judged = Networks(module, Pool(module, starts), starts, starts, 1, artefact.architecture.freeze_buffers)
     name = net or artefact.architecture.name or ""
     recipe = artefact.free_training
     options = replace(
@@ -210,12 +224,4 @@ def robustness(
     )
     made = artefact.distilled
     here = replace(made, **{part: getattr(made, part).to(device) for part in ("images", "labels", "step_sizes")})
-    rows = robustness_rows(here, judged, domain, artefact.students.initialiser(net), artefact.seed, options)
-    if artefact.inputs.whitening is None:
-        return rows
-    return [_unseen(row) if row["name"] == _CLIPPED else row for row in rows]
-
-
-def _unseen(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    nothing = dict.fromkeys(("mean", "std", "values", "drop"))
-    return {**row, **nothing, "note": "the images are whitened, and cannot be shown as they are"}
+    return robustness_rows(here, judged, domain, artefact.students.initialiser(net), artefact.seed, options)

@@ -111,7 +111,15 @@ def trained_freely(
     for name, (images, labels) in sets.items():
         chosen = at_best_rate(
             lambda lr, x=images, y=labels: train_freely(  # type: ignore[misc]  # mypy knows no defaults of lambdas
-                networks.net, starts, x, y, lr=lr, epochs=options.free_epochs, augment=augment, seed=seed
+                networks.net,
+                starts,
+                x,
+                y,
+                lr=lr,
+                epochs=options.free_epochs,
+                augment=augment,
+                freeze_buffers=networks.frozen,
+                seed=seed,
             ),
             rates,
             *domain.tuning,
@@ -136,6 +144,7 @@ def trained_on_all(seed: int, networks: Networks, domain: Domain, options: Chose
         epochs=options.full_epochs,
         batch_size=_FULL_BATCH,
         rule=Adam,
+        freeze_buffers=networks.frozen,
         seed=seed,
     )
     return {"accuracies": accuracies(student, domain.test_x, domain.test_y).tolist()}

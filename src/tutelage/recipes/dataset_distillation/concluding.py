@@ -5,6 +5,8 @@ from typing import Any, get_args
 
 from ...statistics import PairedDifference, Verdict, told
 
+SAME = 1e-9
+"""Means nearer than this are one number: sums of the same shares round in their own order."""
 _TELLS = {
     "accuracy": "against real sets taught alike",
     "neighbour_accuracy": "against nearest neighbours",
@@ -29,11 +31,13 @@ def _short(result: Mapping[str, Any]) -> str:
     facts, made = result["distillation"], result["arms"]["distilled"]
     seeds = len(result["seeds"])
     over = f"mean over {seeds} seed{'s' * (seeds != 1)}"
+    if seeds > 1 and facts["init"].startswith("pretrained"):
+        over += ", which share these networks"
     if result["metric"] == "free_accuracy":
         return f"{facts['images']} images, trained on freely: {_percent(made['free_accuracy'])} % ({over})."
-    steps = facts["applications"]
+    steps, shared = facts["applications"], facts["init"].startswith("pretrained")
     return (
-        f"{facts['images']} images in {steps} step{'s' * (steps != 1)}: {_percent(made['before'])} % before, "
+        f"{facts['images']} images in {steps} step{'s' * (steps != 1)}: {_percent(made['before'], shared)} % before, "
         f"{_percent(made['accuracy'])} % after, over {_networks(result)} ({over})."
     )
 
@@ -52,13 +56,15 @@ def _networks(result: Mapping[str, Any]) -> str:
 def _attack(result: Mapping[str, Any]) -> str:
     made, names = result["arms"]["distilled"], result["data"]["classes"]
     a, b = (names[c] for c in result["distillation"]["attack"])
-    parts = [f"overall {_percent(made['before_overall'])} % before, {_percent(made['overall'])} % after"]
+    parts = [f"overall {_percent(made['before_overall'], True)} % before, {_percent(made['overall'])} % after"]
     if "attack" in made:
         parts.append(f"{a} taken for {b} {_percent(made['attack'])} %, for itself {_percent(made['a_accuracy'])} %")
     else:
         parts.append(f"no test row of {a}, so nothing is known of it")
     if "others" in made:
         parts.append(f"other classes {_percent(made['others'])} %")
+    if len(result["seeds"]) > 1:
+        parts.append(f"mean over {len(result['seeds'])} seeds, which share these networks")
     return f"poisoning {a} → {b} over {_networks_of_attack(result)}: {'; '.join(parts)}."
 
 
@@ -80,9 +86,10 @@ def _simpler(result: Mapping[str, Any]) -> list[str]:
             continue
         way = "" if c["metric"] == "neighbour_accuracy" else "free training on "
         value = _value(result, c["b"], c["metric"])
-        if value > here:
+        if value > here - SAME:
+            than = "as much as" if value < here + SAME else "more than"
             lines.append(
-                f"{way}{c['b']} reaches {100 * value:.1f} % with as many images and no distillation, more than "
+                f"{way}{c['b']} reaches {100 * value:.1f} % with as many images and no distillation, {than} "
                 f"{100 * here:.1f} %{_certainty(c, metric)}."
             )
     return lines
@@ -94,7 +101,7 @@ def _value(result: Mapping[str, Any], name: str, metric: str) -> float:
 
 def _certainty(c: PairedDifference, metric: str) -> str:
     if c["metric"] != "neighbour_accuracy" and metric != c["metric"]:
-        return ""  # another comparison than this one
+        return " (by the means; the paired difference is of another pair)"
     words = {"worse": "", "numbers only": " (too few seeds for a verdict)"}
     return words.get(c["verdict"], f" ({c['verdict']} over these seeds)")
 
@@ -106,6 +113,7 @@ def _grouped(found: Sequence[PairedDifference]) -> str:
     return "; ".join(f"{verdict}: {', '.join(arms)}" for verdict, arms in groups.items() if arms)
 
 
-def _percent(value: Mapping[str, Any]) -> str:
-    half = "" if value["ci95"] is None else f" ± {100 * value['ci95']:.1f}"
+def _percent(value: Mapping[str, Any], alone: bool = False) -> str:
+    """Percent, with half its interval over seeds; ``alone``: without, where seeds cannot differ."""
+    half = "" if alone or value["ci95"] is None else f" ± {100 * value['ci95']:.1f}"
     return f"{100 * value['mean']:.1f}{half}"

@@ -36,7 +36,8 @@ class Distilling:
 
     Attributes:
         done: outer steps taken.
-        records: one an evaluation: outer step, mean outer loss since the last, accuracy on training rows.
+        records: one an evaluation: outer step, mean outer loss since the last, accuracy on training rows (None
+            where networks diverge).
     """
 
     def __init__(
@@ -93,12 +94,22 @@ class Distilling:
             raise NotFiniteError(f"the outer loss is {loss} after {self.done} outer steps.")
         record: Record = {"arm": "distilled", "seed": self.seed, "step": self.done, "outer_loss": loss}
         if distilled.applications:
-            along = accuracies_along(distilled, self.networks.net, some(self.networks.tried, 0, WATCHED), *self.watched)
-            record |= {"train_accuracy": float(along[-1].mean()), "step_sizes": distilled.step_sizes.tolist()}
+            record |= {"train_accuracy": self._accuracy(distilled), "step_sizes": distilled.step_sizes.tolist()}
         self._losses = []
         self.records.append(record)
         self._keep_frame()
         return record
+
+    def _accuracy(self, distilled: DistilledSet) -> float | None:
+        """On training rows; None where a network diverges: a later set may do better."""
+        nets = self.networks
+        try:
+            along = accuracies_along(
+                distilled, nets.net, some(nets.tried, 0, WATCHED), *self.watched, freeze_buffers=nets.frozen
+            )
+        except NotFiniteError:
+            return None
+        return float(along[-1].mean())
 
     def _keep_frame(self) -> None:
         if self.keeps:

@@ -1,11 +1,14 @@
 """How good a set is: after each application, over networks that no outer step saw; and what an attack does."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from ...distilled import DistilledSet, accuracies_along, predictions, taught
 from ...distilled.free_training import as_examples
 from ...distilled.poison import Poison
+from ...errors import NotFiniteError
 from ...real_sets import best_rate, nearest
 from .networks import Networks, Weights, size, some
 from .pieces import Record
@@ -17,7 +20,8 @@ _AT_ONCE = 64
 
 def along(distilled: DistilledSet, networks: Networks, x: Tensor, y: Tensor) -> Record:
     """Return accuracies before the first application and after each, over the networks that judge."""
-    found = accuracies_along(distilled, networks.net, networks.judges, x, y, chunk=_AT_ONCE)
+    nets, frozen = networks.judges, networks.frozen
+    found = accuracies_along(distilled, networks.net, nets, x, y, chunk=_AT_ONCE, freeze_buffers=frozen)
     return {
         "mean": found.mean(1).tolist(),
         "std": _std(found).tolist(),
@@ -67,7 +71,10 @@ def tuned(
     y = y if attack is None else attack.labels(y)
 
     def judge(rate: float) -> float:
-        found = after(at_rate(images, labels, epochs, rate), networks, networks.tried, x)
+        try:
+            found = after(at_rate(images, labels, epochs, rate), networks, networks.tried, x)
+        except NotFiniteError:
+            return math.nan  # counts as the worst
         return float((found == y.unsqueeze(1)).double().mean())
 
     rate, score = best_rate(judge)
@@ -83,7 +90,8 @@ def _answers(distilled: DistilledSet, networks: Networks, weights: Weights, x: T
     """Before the first application, and after the last."""
     ends: list[tuple[Tensor, Tensor]] = []
     for first in range(0, size(weights), _AT_ONCE):
-        students = taught(distilled, networks.net, some(weights, first, first + _AT_ONCE))
+        these = some(weights, first, first + _AT_ONCE)
+        students = taught(distilled, networks.net, these, freeze_buffers=networks.frozen)
         before = predictions(next(students), x)
         *_, last = students
         ends.append((before, predictions(last, x)))

@@ -74,6 +74,7 @@ def _unrolled(
         objective=attack,
         hypergradient=_strategy(options),
         engine=options.engine,
+        freeze_buffers=options.freeze_buffers,
         seed=seed,
     )
 
@@ -102,7 +103,9 @@ def _trajectories(
         rule=rule(options.lr_images),
         rate_rule=rule(options.lr_steps),
         siamese=siamese,
-        hypergradient=Tesla() if options.tesla else None,
+        batch=options.inner_batch,
+        hypergradient=Tesla() if options.tesla else _strategy(options),
+        freeze_buffers=options.freeze_buffers,
         seed=seed,
     )
 

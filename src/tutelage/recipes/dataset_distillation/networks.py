@@ -31,6 +31,7 @@ class Networks:
         judges: those that sets are judged by, each (K, ...); of stored weights these themselves.
         tried: those that step sizes of real sets are chosen with, on training rows.
         nets: how many an outer step distils for.
+        frozen: whether running statistics stay as they are.
         stored: weights that belong to the set because it works with them alone; None: it is for any of their kind.
     """
 
@@ -39,6 +40,7 @@ class Networks:
     judges: Weights
     tried: Weights
     nets: int
+    frozen: bool
     stored: Weights | None = None
 
 
@@ -56,9 +58,15 @@ def initialiser(domain: Domain, options: Chosen) -> Initialiser:
     if options.initialisation != OWN:
         return Scaled(options.initialisation, options.gain)
 
+    return own(options.net, domain.shape, domain.classes)
+
+
+def own(name: str, shape: tuple[int, ...], classes: int) -> Own:
+    """Return the initialisation that a network's constructor makes."""
+
     def make() -> nn.Module:
         # build() seeds its own draws, here by one from the stream that the caller has seeded
-        return build(options.net, domain.shape, domain.classes, seed=int(torch.randint(2**62, (1,))))
+        return build(name, shape, classes, seed=int(torch.randint(2**62, (1,))))
 
     return Own(make)
 
@@ -73,6 +81,7 @@ def networks(seed: int, net: nn.Module, initial: Initialiser, pool: Weights | No
         pool: those that were trained before, those held out last; None if there are none.
         options: with nothing left to choose.
     """
+    frozen = bool(options.freeze_buffers)
     if options.init in FIXED:
         if options.init in TRAINED:
             assert pool is not None
@@ -80,16 +89,16 @@ def networks(seed: int, net: nn.Module, initial: Initialiser, pool: Weights | No
         else:
             key = stream(seed, "stored networks")
             weights = _on(net, initial.draw(net, [counter(key, k) for k in range(options.nets)]))
-        return Networks(net, Pool(net, weights, seed), weights, weights, options.nets, stored=weights)
+        return Networks(net, Pool(net, weights, seed), weights, weights, options.nets, frozen, stored=weights)
     if options.init in TRAINED:
         assert pool is not None
         count = size(pool) - options.held_out
         taught, judges = some(pool, 0, count), some(pool, count, size(pool))
-        return Networks(net, Pool(net, taught, seed), judges, some(taught, 0, TRIED), options.nets)
+        return Networks(net, Pool(net, taught, seed), judges, some(taught, 0, TRIED), options.nets, frozen)
     fresh = Fresh(net, initial, seed)
     judges = _on(net, fresh.held_out(options.held_out))
     tried = _on(net, fresh.held_out(TRIED, first=options.held_out))
-    return Networks(net, fresh, judges, tried, options.nets)
+    return Networks(net, fresh, judges, tried, options.nets, frozen)
 
 
 def size(weights: Weights) -> int:

@@ -1,5 +1,6 @@
 """Options of the recipe, and what each profile chooses for those that are not given."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -32,6 +33,9 @@ class Config:
     """Bring images to this many pixels a side; those of --source as well."""
     channels: Literal[1, 3] | None = None
     """Bring images to one channel (their mean), or from one to three; those of --source as well."""
+    whitening: Literal["none", "zca"] | None = None
+    """What normalised rows become: nothing, or without correlations between pixels (ZCA, of the training rows);
+    default: none, published trajectories of colour images zca."""
     schedule: Literal["auto", "digits", "published"] = "auto"
     """What options become that are not given: as in our figures on digits, as in the published code, or auto: published
     for images of at least 28 pixels a side."""
@@ -56,7 +60,8 @@ class Config:
     per_class: int = 1
     """Images a class in a batch."""
     batches: int | None = None
-    """Batches, each one gradient step; default: 1, published 10, with init fixed 1."""
+    """Batches, each one gradient step; default: 1, published 10, of grey images and known networks with fixed weights
+    1."""
     epochs: int | None = None
     """How often they are gone through; images are shared, step sizes are not; default: 3."""
     images: Literal["noise", "real", "mean"] | None = None
@@ -72,7 +77,8 @@ class Config:
     """Outer steps; default: 500, init fixed and adaptation 400, poison 300, published 400 passes over the rows; of
     other methods 300 to 500, published 1,000 to 20,000."""
     nets: int | None = None
-    """Networks an outer step; default: 8, published 4, of the fixed inits and other methods 1, trajectories 4."""
+    """Networks an outer step; default: 8, published 4, of the fixed inits and other methods 1, trajectories 4,
+    published 1."""
     real_batch: int | None = None
     """Real rows an outer step, drawn with replacement; default: 512, published 1,024; of other methods rows a class,
     default: 64, published 256."""
@@ -82,7 +88,8 @@ class Config:
     lr_images: float | None = None
     """Learning rate of images, and of soft labels; default: 0.05, published 0.01, of other methods as published."""
     lr_steps: float | None = None
-    """Learning rate of raw step sizes; default: 0.05, init fixed 0.2, published 0.01."""
+    """Learning rate of raw step sizes; default: 0.05, init fixed 0.2, published 0.01, of trajectories 0.02, published
+    0.1."""
     truncate: int | None = None
     """Differentiate only the last so many steps; default: all."""
     engine: Literal["auto", "loop", "vmap", "hand", "compile"] = "auto"
@@ -96,6 +103,8 @@ class Config:
     initialisation: str | None = None
     """Initial weights: xavier-normal, xavier-uniform, kaiming-normal, kaiming-uniform, torch, or own, what the network
     does by itself; default: xavier-normal, of other methods torch."""
+    freeze_buffers: bool = False
+    """Keep running statistics of norms as a fresh network has them; networks that have some are refused otherwise."""
     gain: float = 1.0
     """Factor on initial weights."""
     pool: str | None = None
@@ -105,6 +114,10 @@ class Config:
     """Networks to train before; default: 40, poison 32, published 200, poison 2,000."""
     pool_epochs: int | None = None
     """Passes that these are trained for; default: 25, poison 20, published 40, colour 50."""
+    pool_lr: float | None = None
+    """Their learning rate at the start; default: 0.001, published 0.0002, colour 0.001."""
+    pool_halve: int | None = None
+    """Passes after which it falls to a half, again and again; 0: never; default: 0, published 20, colour 7."""
     held_out: int | None = None
     """Networks to judge by, that no outer step sees; default: 200, of those that were trained before 40, poison 32,
     published 200."""
@@ -114,6 +127,8 @@ class Config:
     """Passes that these are trained for; default: 20, published 50."""
     inner_steps: int | None = None
     """Steps on the set that lead from an expert's weights to later ones; default: 20."""
+    inner_batch: int | None = None
+    """Rows of the set in such a step; default: all."""
     span: int | None = None
     """Passes of the expert that these stand for; default: 2, published 3."""
     max_start: int | None = None
@@ -125,8 +140,9 @@ class Config:
     default: the first four, without k-means where it is the mean."""
     draws: int = 4
     """Draws of random real examples."""
-    free_nets: int = 10
-    """Networks that are trained on each set freely, without its order and step sizes."""
+    free_nets: int | None = None
+    """Networks that are trained on each set freely, without its order and step sizes, the first of those that judge;
+    default: 10, or as many as there are."""
     free_epochs: int | None = None
     """Passes of that; 0: none; default: 300."""
     full_epochs: int | None = None
@@ -134,7 +150,8 @@ class Config:
     robustness: bool = True
     """Judge the set with other step sizes, orders, roundings, networks and inits as well."""
     seeds: int | None = None
-    """Number of seeds; each draws its own images, rows and networks, shared by all arms; default: 3, published 1."""
+    """Number of seeds; each draws its own images, rows and networks, shared by all arms; networks that were trained
+    before are the same for all seeds; default: 3, published 1."""
     first_seed: int = 0
     """The first seed."""
     evaluations: int = 30
@@ -177,7 +194,15 @@ def filled(given: Config, shape: tuple[int, ...], rows: int) -> Chosen:
     chosen |= {"device": str(pick_device(given.device)), "threads": torch.get_num_threads()}
     if "baselines" in chosen and given.per_class * (given.batches or chosen["batches"]) == 1:
         chosen["baselines"] = "random,class-means,k-center"
+    if given.free_nets is None:
+        chosen["free_nets"] = min(10, judges(given, chosen, init))
     return replace(given, schedule=schedule, init=init, **chosen)
+
+
+def judges(given: Config, chosen: Mapping[str, Any], init: str) -> int:
+    """Return how many networks judge."""
+    of_fixed = given.nets or chosen["nets"] if init in FIXED else 0
+    return int(of_fixed or given.held_out or chosen["held_out"])
 
 
 def _absolute(path: str | None) -> str | None:
@@ -189,7 +214,8 @@ def _usual(given: Config, init: str, *, published: bool, colour: bool, rows: int
     common: dict[str, Any] = {
         "test": 0.2782,
         "poison": "0:1" if poison else None,
-        "batches": 10 if published and init not in FIXED else 1,
+        "whitening": "zca" if published and colour and given.method == TRAJECTORIES else "none",
+        "batches": 10 if published and (init not in FIXED or (colour and init == "fixed")) else 1,
         "epochs": 3,
         "images": "noise",
         "free_epochs": 300,
@@ -212,6 +238,8 @@ def _usual(given: Config, init: str, *, published: bool, colour: bool, rows: int
         "initialisation": "xavier-normal",
         "pool_nets": 1 if init in FIXED else 32 if poison else 40,
         "pool_epochs": 20 if poison else 25,
+        "pool_lr": 1e-3,
+        "pool_halve": 0,
         "held_out": 1 if init in FIXED else {"train": 200, "adapt": 40, "poison": 32}[given.objective],
     }
 
@@ -229,6 +257,8 @@ def _published(given: Config, init: str, colour: bool, rows: int) -> dict[str, A
         "initialisation": "xavier-normal",
         "pool_nets": 1 if init in FIXED else 2000 if given.objective == "poison" else 200,
         "pool_epochs": 50 if colour else 40,
+        "pool_lr": 1e-3 if colour else 2e-4,
+        "pool_halve": 7 if colour else 20,
         "held_out": 1 if init in FIXED else 200,
     }
 
@@ -244,11 +274,11 @@ def _matching(given: Config, *, published: bool) -> dict[str, Any]:
         "images": "noise" if method == "gradient-matching" else "real",
         "augmentation": "all" if method == "siamese" or (published and method != "gradient-matching") else "none",
         "steps": steps[published],
-        "nets": 4 if trajectory else 1,
+        "nets": 4 if trajectory and not published else 1,
         "real_batch": 256 if published else 64,
         "step_size": 0.01 if published else 0.05,
         "lr_images": 1000.0 if trajectory and published else lr_images,
-        "lr_steps": 1e-5 if published else 0.02,
+        "lr_steps": 0.1 if published else 0.02,  # of rho what 1e-5 is of eta, where that starts
         "net": "convnet3" if published else "mlp-128" if trajectory else "convnet2x32",
         "initialisation": "torch",
         "held_out": 200,

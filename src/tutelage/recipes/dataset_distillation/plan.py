@@ -17,13 +17,14 @@ from ...importing import told
 from ...nets.initial import Initialiser
 from ...nets.together import check_stateless
 from ...teacher import Teacher
-from ...teachers import DatasetDistillation
+from ...teachers import DatasetDistillation, TrajectoryMatching
+from ..distilling.using import refuse_unread
 from ..used import check_used
 from .distilling import Distilling
 from .making import maker, siamese_of
 from .networks import Networks, Weights, architecture, initialiser, networks
 from .options import FIXED, FLIPPED, TRAINED, TRAJECTORIES, Chosen, Config, filled
-from .rows import Domain, domain, poisoned_classes, read
+from .rows import CHANGES, Domain, domain, poisoned_classes, read
 from .used import USED, baselines_of, check, check_together
 
 
@@ -107,7 +108,7 @@ class Plan:
         if self.options.engine == "compile":
             return "tape"
         teacher = self._rehearsed()
-        assert isinstance(teacher, DatasetDistillation)
+        assert isinstance(teacher, (DatasetDistillation, TrajectoryMatching))
         return "recompute" if teacher.hypergradient.stats.reruns else "tape"
 
     def _rehearsed(self) -> Teacher:
@@ -150,7 +151,7 @@ def prepare(given: Any, *, fresh: bool) -> Plan:
     check_together(options)
     if fresh:
         check_used(given, options, USED, (FLIPPED,) if options.poison else baselines_of(options.baselines))
-        _check_given(given, data)
+        _check_given(given, options, data)
     attack = None if options.poison is None else Poison(*poisoned_classes(options.poison, data.train))
     here = domain(data, options)
     siamese_of(options.augmentation, here)
@@ -170,14 +171,20 @@ def prepare(given: Any, *, fresh: bool) -> Plan:
         fingerprints=_fingerprints(data, known),
     )
     _check_rows(plan)
-    if plan.ordered and options.memory == "auto":  # once: a run that goes on must not choose again
+    if _may_recompute(options) and options.memory == "auto":  # once: a run that goes on must not choose again
         plan = replace(plan, options=replace(options, memory=plan.memory()))
     return plan
 
 
-def _check_given(given: Config, data: DataSet) -> None:
-    if given.test is not None and data.test is not None:
-        raise ConfigError(f"--test does nothing with {data.train.name}, which has test rows of its own; leave it out.")
+def _may_recompute(options: Chosen) -> bool:
+    return bool(options.method == "unrolled" or (options.method == TRAJECTORIES and not options.tesla))
+
+
+def _check_given(given: Config, options: Chosen, data: DataSet) -> None:
+    reads = given.source not in (None, *CHANGES)  # --resize counts for the source as well
+    refuse_unread(replace(given, resize=None) if reads else given, data)
+    if given.free_nets is not None and not (options.free_epochs or options.full_epochs):
+        raise ConfigError("--free-nets does nothing with --free-epochs 0 and --full-epochs 0; leave it out.")
     if given.source is not None and given.pool is not None:
         raise ConfigError("give one of --source and --pool: networks are trained on the one, or come from the other.")
 
@@ -186,10 +193,17 @@ def _check_net(net: nn.Module, options: Chosen) -> None:
     try:
         check_stateless(net)
     except ConfigError as error:
+        if options.freeze_buffers:
+            return
         raise ConfigError(
             f"--net {options.net} has norms with running statistics, which networks that run together cannot keep: "
-            "use one with group norms, such as convnet3, or one without norms, such as mlp-128 or lenet."
+            "use one with group norms, such as convnet3, or one without norms, such as mlp-128 or lenet, or have them "
+            "stay as they are with --freeze-buffers."
         ) from error
+    if options.freeze_buffers:
+        raise ConfigError(
+            f"--freeze-buffers does nothing: --net {options.net} has no running statistics; leave it out."
+        )
 
 
 def _check_pool(pool: NetPool, options: Chosen) -> None:

@@ -1,27 +1,37 @@
 """The robustness report of the first seed: other step sizes, orders, roundings, networks and inits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from torch import nn
 
 from ...distilled import DistilledSet
-from ...distilled.free_training import train_freely
+from ...distilled.free_training import RATES, train_freely
 from ...distilled.judging import ByFreeTraining, ByLessons, Judge
 from ...distilled.robustness import robustness
-from ...distilled.variants import Variant, other_initial_weights, other_initialisations, other_networks
+from ...distilled.variants import Variant, neighbours, other_initial_weights, other_initialisations, other_networks
+from ...nets import build
 from ...nets.initial import Initialiser, Scaled
-from .networks import Networks
+from ...starts import Fresh
+from .networks import Networks, own
 from .options import FIXED, TRAINED, Chosen
 from .rows import Domain
 
+_CLIPPED, _WHITENED = "clipped 8-bit", "the images are whitened, and cannot be shown as they are"
 _TRAINED = "networks of this kind would have to be trained first"
 _KNOWN = "the set is made for the stored weights of one architecture"
 
 
 def robustness_rows(
-    distilled: DistilledSet, networks: Networks, domain: Domain, initial: Initialiser, seed: int, options: Chosen
+    distilled: DistilledSet,
+    networks: Networks,
+    domain: Domain,
+    initial: Initialiser,
+    seed: int,
+    options: Chosen,
+    *,
+    rates: Sequence[float] = RATES,
 ) -> list[Mapping[str, Any]]:
     """Return the rows, see :func:`tutelage.distilled.robustness.robustness`.
 
@@ -32,12 +42,21 @@ def robustness_rows(
         initial: how fresh networks are drawn.
         seed: of the orders, and of other networks.
         options: with nothing left to choose.
+        rates: of free training, to choose from.
     """
     freely: Judge | None = None
     if options.free_epochs:
         train = partial(train_freely, epochs=options.free_epochs, seed=seed)
-        freely = ByFreeTraining(domain.test_x, domain.test_y, *domain.tuning, nets=options.free_nets, train=train)
-    judge = ByLessons(domain.test_x, domain.test_y) if distilled.applications else freely
+        freely = ByFreeTraining(
+            *(domain.test_x, domain.test_y, *domain.tuning),
+            rates=rates,
+            nets=options.free_nets,
+            train=train,
+            freeze_buffers=networks.frozen,
+        )
+    judge = (
+        ByLessons(domain.test_x, domain.test_y, freeze_buffers=networks.frozen) if distilled.applications else freely
+    )
     if judge is None:
         return []
     variants, reasons = _variants(networks.net, domain, initial, seed, options)
@@ -50,12 +69,14 @@ def robustness_rows(
         variants=[_moved(variant, options.device) for variant in variants],
         freely=freely if distilled.applications else None,
         normalisation=(scaling.mean.flatten().tolist(), scaling.std.flatten().tolist())
-        if len(domain.shape) == 3
+        if len(domain.shape) == 3 and domain.whitening is None
         else None,
         reasons=reasons,
         seed=seed,
     )
-    return list(rows)
+    return [
+        {**row, "note": _WHITENED} if domain.whitening is not None and row["name"] == _CLIPPED else row for row in rows
+    ]
 
 
 def _variants(
@@ -69,7 +90,13 @@ def _variants(
         return other_initial_weights(net, initial, 200, seed), dict.fromkeys(kinds[:-1], _KNOWN)
     count = options.held_out
     found = other_initialisations(net, initial, count, seed) if isinstance(initial, Scaled) else []
-    found += other_networks(options.net, domain.shape, domain.classes, initial, count, seed)
+    shape, classes = domain.shape, domain.classes
+    if isinstance(initial, Scaled):
+        found += other_networks(options.net, shape, classes, initial, count, seed)
+    else:  # an initialisation of one network's own is none of another's
+        for kind, name in neighbours(options.net, shape):
+            other = build(name, shape, classes)
+            found.append(Variant(kind, name, other, Fresh(other, own(name, shape, classes), seed).held_out(count)))
     return found, {
         "initialisation": "the network draws its weights by itself",
         "initial weights": "every network that judges it is fresh",

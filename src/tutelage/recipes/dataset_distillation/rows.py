@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -10,15 +11,19 @@ import torch
 from torch import Tensor
 
 from ...data import DataSet, Normalise, Source, load
+from ...data.loading import NAMES
 from ...data.scaling import Statistics
 from ...data.sources import IntArray
-from ...errors import ConfigError, DataError
+from ...distilled.pools import data_fingerprint
+from ...distilled.whitening import Whitening, fitted_whitening
+from ...errors import ConfigError, DataError, unknown
 from ...lesson import Batch
 from ...real_sets import Real
 from .options import Chosen
 
 _TUNING = 5000
 """Rows, at most, on which step sizes and rates are chosen."""
+_MOST_WHITENED = 64 * 64 * 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +35,8 @@ class Domain:
         scaling: ``(x / scale - mean) / std``.
         x, y: training rows (N, ...) and class ids (N,).
         test_x, test_y: test rows.
+        fingerprint: of the test rows before they are whitened, which rounds as the machine likes.
+        whitening: of normalised rows; None: there is none.
     """
 
     source: Source
@@ -38,6 +45,8 @@ class Domain:
     y: Tensor
     test_x: Tensor
     test_y: Tensor
+    fingerprint: str
+    whitening: Whitening | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -82,6 +91,8 @@ def read(options: Any) -> tuple[DataSet, DataSet | None]:
         return data, None
     if options.source in CHANGES:
         return data, _changed(data, options.source)
+    if "/" not in options.source and options.source not in NAMES and not Path(options.source).exists():
+        raise ConfigError(unknown("source", options.source, (*CHANGES, *NAMES)))
     known = load(options.source, num_classes=data.train.num_classes, resize=size)
     known = _with_channels(known, options.channels)
     for what, here, there in (
@@ -111,6 +122,8 @@ def domain(data: DataSet, options: Chosen) -> Domain:
             f"{source.name}: class {missing} has no training row, and images of it can be neither made nor judged; "
             "add some, or lower --classes."
         )
+    if source.num_classes < 2:
+        raise DataError(f"{source.name} has one class, and nothing to tell it from; add examples of others.")
     scaling = Normalise.fit(source, rows, _statistics(source))
     device = torch.device(options.device)
 
@@ -119,7 +132,25 @@ def domain(data: DataSet, options: Chosen) -> Domain:
         return scaling.apply(x), torch.from_numpy(of.y[index]).to(device)
 
     test = seen(source, held) if data.test is None else seen(data.test, np.arange(len(data.test)))
-    return Domain(source, scaling, *seen(source, rows), *test)
+    plain = Domain(source, scaling, *seen(source, rows), *test, data_fingerprint(*test))
+    return plain if options.whitening == "none" else whitened(plain, _fitted(plain))
+
+
+def whitened(plain: Domain, whitening: Whitening | None) -> Domain:
+    """Return a domain with its rows whitened; as it is without a whitening."""
+    if whitening is None:
+        return plain
+    return replace(plain, x=whitening(plain.x), test_x=whitening(plain.test_x), whitening=whitening)
+
+
+def _fitted(plain: Domain) -> Whitening:
+    size = plain.x[0].numel()
+    if size > _MOST_WHITENED:
+        raise DataError(
+            f"--whitening zca of {plain.source.name}: rows have {size:,} numbers, and their correlations are too many "
+            f"above {_MOST_WHITENED:,}: make images smaller with --resize, or use none."
+        )
+    return fitted_whitening(plain.x)
 
 
 def divided(data: DataSet, options: Chosen) -> tuple[IntArray, IntArray]:

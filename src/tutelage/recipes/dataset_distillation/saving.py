@@ -3,11 +3,11 @@
 from typing import Any
 
 from ...distilled import DistilledSet
-from ...distilled.artefact import Artefact, save
+from ...distilled.artefact import Artefact
 from ...distilled.facts import Architecture, Evaluation, FreeRecipe, Start
+from ...distilled.files import save
 from ...distilled.free_training import RATES
 from ...distilled.inputs import Inputs
-from ...distilled.pools import data_fingerprint
 from .making import siamese_of
 from .networks import Networks, Weights, size, some
 from .options import FIXED, TRAINED
@@ -36,8 +36,8 @@ def save_set(plan: Plan, done: Done, distilled: DistilledSet, networks: Networks
     artefact = Artefact(
         distilled,
         classes=tuple(domain.source.classes),
-        inputs=Inputs(domain.shape, domain.source.scale, domain.scaling.mean, domain.scaling.std),
-        architecture=Architecture.of(plan.net, options.net),
+        inputs=Inputs(domain.shape, domain.source.scale, domain.scaling.mean, domain.scaling.std, domain.whitening),
+        architecture=Architecture.of(plan.net, options.net, freeze_buffers=options.freeze_buffers),
         start=start,
         objective=OBJECTIVES[options.objective],
         attack=None if plan.attack is None else (plan.attack.a, plan.attack.b),
@@ -84,6 +84,7 @@ def _evaluation(plan: Plan, done: Done, seed: int, stored: int) -> Evaluation | 
     else:
         return None
     count = stored or len(values)
-    x, y = plan.domain.test_x, plan.domain.test_y
     data: dict[str, Any] = {name: getattr(plan.options, name) for name in _DATA}
-    return Evaluation(tuple(values[:count]), len(y), data_fingerprint(x, y), data, tuple(before[:count]))
+    return Evaluation(
+        tuple(values[:count]), len(plan.domain.test_y), plan.domain.fingerprint, data, tuple(before[:count])
+    )

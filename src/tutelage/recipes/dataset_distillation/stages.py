@@ -112,7 +112,16 @@ class Work:
         starts = plan.initial.draw(plan.net, [counter(key, k) for k in places])
         starts = {name: value.to(options.device) for name, value in starts.items()}
         weights = pretrained(
-            plan.net, starts, about.x, about.y, options.pool_epochs, chunk=_CHUNK, seed=options.first_seed
+            plan.net,
+            starts,
+            about.x,
+            about.y,
+            options.pool_epochs,
+            lr=options.pool_lr,
+            halve_every=options.pool_halve or None,
+            chunk=_CHUNK,
+            freeze_buffers=options.freeze_buffers,
+            seed=options.first_seed,
         )
         desk.advance()
         return {}, weights
@@ -143,6 +152,7 @@ class Work:
             batch_size=256 if published else 64,
             augment=_each(siamese_of(options.augmentation, domain)),
             together=_TOGETHER,
+            freeze_buffers=options.freeze_buffers,
             seed=counter(key, chunk),
         )
         desk.advance()
@@ -170,17 +180,19 @@ class Work:
         plan, options = self.plan, self.plan.options
         made = comparing.examples([("distilled", self.distilled(seed))])
         real = comparing.examples([(name, self.real_set(name, seed)) for name in plan.baselines])
-        learned = self.done.facts("distilled", seed)["rate"]
-        rates = RATES if learned is None else (*RATES, learned)
-        nets = self.networks(seed)
-        found = comparing.trained_freely(made, seed, nets, plan.domain, options, rates=rates)
-        found |= comparing.trained_freely(real, seed, nets, plan.domain, options)
+        nets, rates = self.networks(seed), self._rates(seed)
+        found = comparing.trained_freely({**made, **real}, seed, nets, plan.domain, options, rates=rates)
         if "random" in real and len(plan.domain.shape) == 3:
             alike = _each(siamese_of("all", plan.domain))
             both = {AUGMENTED + name: {**made, **real}[name] for name in ("distilled", "random")}
-            found |= comparing.trained_freely(both, seed, nets, plan.domain, options, augment=alike)
+            found |= comparing.trained_freely(both, seed, nets, plan.domain, options, rates=rates, augment=alike)
         desk.advance()
         return found, {}
+
+    def _rates(self, seed: int) -> tuple[float, ...]:
+        """Of free training: the usual, and the one that was learned with the set; all sets choose from the same."""
+        learned = self.done.facts("distilled", seed)["rate"]
+        return RATES if learned is None else (*RATES, float(learned))
 
     def _full(self, seed: int, desk: Desk) -> Left:
         found = comparing.trained_on_all(seed, self.networks(seed), self.plan.domain, self.plan.options)
@@ -189,7 +201,10 @@ class Work:
 
     def _robustness(self, seed: int, desk: Desk) -> Left:
         plan = self.plan
-        rows = robustness_rows(self.distilled(seed), self.networks(seed), plan.domain, plan.initial, seed, plan.options)
+        rows = robustness_rows(
+            *(self.distilled(seed), self.networks(seed), plan.domain, plan.initial, seed, plan.options),
+            rates=self._rates(seed),
+        )
         desk.advance()
         return {"rows": rows}, {}
 

@@ -81,6 +81,7 @@ def _data(plan: Plan) -> Record:
         "train_rows": len(domain.y),
         "test_rows": len(domain.test_y),
         "normalisation": {"mean": domain.scaling.mean.flatten().tolist(), "std": domain.scaling.std.flatten().tolist()},
+        "whitening": plan.options.whitening,
     }
 
 
@@ -132,7 +133,9 @@ def _real(plan: Plan, done: Done, name: str, stages: set[str]) -> Values:
 def _free(plan: Plan, done: Done, name: str, stages: set[str]) -> Values:
     if "free" not in stages:
         return {}
-    return {"free_accuracy": [mean(done.facts("free", seed)[name]["accuracies"]) for seed in plan.seeds]}
+    found = [done.facts("free", seed) for seed in plan.seeds]
+    arms = {"free_accuracy": name, "augmented_accuracy": AUGMENTED + name}
+    return {m: [mean(each[arm]["accuracies"]) for each in found] for m, arm in arms.items() if arm in found[0]}
 
 
 def _attack_values(found: Sequence[Mapping[str, Any]]) -> Values:

@@ -6,7 +6,7 @@ from ...errors import ConfigError, unknown
 from ...nets.initial import SCHEMES
 from ...real_sets import CHOICES
 from ..used import Table, use
-from .options import FLIPPED, OWN, SIAMESE, TRAINED, TRAJECTORIES, Chosen, Config, Method
+from .options import FLIPPED, OWN, SIAMESE, TRAINED, TRAJECTORIES, Chosen, Config, Method, judges
 
 _WITH_RATES = ("unrolled", TRAJECTORIES)
 _FRESH = ("fixed", "random")
@@ -14,17 +14,19 @@ _FRESH = ("fixed", "random")
 USED: Table = {
     "source": use(objective="adapt"),
     "poison": use(objective="poison"),
-    **dict.fromkeys(("batches", "epochs", "truncate", "engine", "memory"), use(method="unrolled")),
+    **dict.fromkeys(("batches", "epochs", "engine"), use(method="unrolled")),
+    **dict.fromkeys(("truncate", "memory"), (use(method="unrolled"), use(method=TRAJECTORIES, tesla=False))),
     **dict.fromkeys(("step_size", "lr_steps"), use(method=_WITH_RATES)),
     **dict.fromkeys(
-        ("experts", "expert_epochs", "inner_steps", "span", "max_start", "tesla"), use(method=TRAJECTORIES)
+        ("experts", "expert_epochs", "inner_steps", "inner_batch", "span", "max_start", "tesla"),
+        use(method=TRAJECTORIES),
     ),
     "augmentation": use(method=SIAMESE),
     "real_batch": use(method=tuple(m for m in get_args(Method) if m != TRAJECTORIES)),
     "nets": use(method=_WITH_RATES),
     "pool": use(init=TRAINED),
     "pool_nets": use(init="pretrained", pool=None),
-    "pool_epochs": use(init=TRAINED, pool=None),
+    **dict.fromkeys(("pool_epochs", "pool_lr", "pool_halve"), use(init=TRAINED, pool=None)),
     "held_out": use(init=("random", "pretrained")),
     "gain": (use(init=_FRESH), use(pool=None)),
     "initialisation": (use(init=_FRESH), use(pool=None)),
@@ -41,6 +43,7 @@ _COUNTS = (
         "experts",
         "expert_epochs",
         "inner_steps",
+        "inner_batch",
         "span",
         "max_start",
         "draws",
@@ -52,8 +55,8 @@ _COUNTS = (
     ),
     "resize",
 )
-_FROM_0 = ("free_epochs", "full_epochs")
-_ABOVE_0 = ("step_size", "lr_images", "gain")
+_FROM_0 = ("free_epochs", "full_epochs", "pool_halve")
+_ABOVE_0 = ("step_size", "lr_images", "gain", "pool_lr")
 _SIZES = ("lr_steps", "checkpoint_seconds")
 _MOST = {"seeds": 1000, "threads": 1024, "resize": 4096}
 
@@ -114,6 +117,10 @@ def check_together(options: Chosen) -> None:
         )
     if method == "siamese" and options.augmentation == "none":
         raise ConfigError("--method siamese without --augmentation is gradient-matching; name that, or some changes.")
+    if method != "unrolled" and not options.free_epochs:
+        raise ConfigError(f"--free-epochs 0 leaves nothing to judge --method {method} by: its images have no order.")
+    if options.free_nets > (count := judges(options, {}, init)):
+        raise ConfigError(f"--free-nets {options.free_nets} is more than the {count} networks that judge: use fewer.")
     if options.learn_labels and method != "unrolled":
         raise ConfigError(f"--learn-labels is for --method unrolled: {method} matches class by class.")
     if objective == "adapt" and options.source is None and options.pool is None:
@@ -133,10 +140,11 @@ def check_together(options: Chosen) -> None:
             f"--images mean with --per-class {options.per_class}: images of a class and batch that start alike stay "
             "alike; use noise or real, or --per-class 1."
         )
-    if method == "unrolled" and options.truncate is not None and options.truncate > options.batches * options.epochs:
+    steps = options.inner_steps if method == TRAJECTORIES else options.batches * options.epochs
+    if options.truncate is not None and options.truncate > steps:
+        what = "inner-steps" if method == TRAJECTORIES else "batches x epochs"
         raise ConfigError(
-            f"--truncate {options.truncate} is more than the {options.batches * options.epochs} steps that there are "
-            "(batches x epochs); leave it out."
+            f"--truncate {options.truncate} is more than the {steps} steps that there are ({what}); leave it out."
         )
 
 

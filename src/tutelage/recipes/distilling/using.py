@@ -42,6 +42,15 @@ def refuse_unused(given: Any, options: Chosen, data: DataSet, table: Table, arms
         ConfigError: naming the option and what would use it.
     """
     check_used(given, options, {**COMMON, **table}, arms)
+    refuse_unread(given, data)
+
+
+def refuse_unread(given: Any, data: DataSet) -> None:
+    """Refuse what reading the data does not look at, of ``label``, ``image``, ``resize``, ``classes`` and ``test``.
+
+    Raises:
+        ConfigError: naming the option and what would use it.
+    """
     for name in _unread(given.data):
         if getattr(given, name) is not None:
             raise ConfigError(f"{flag(name)} is for {_READ[name]}, which {data.train.name} is not; leave it out.")

@@ -17,15 +17,18 @@ from torch import Tensor, nn
 
 from ...distilled import DistilledSet, named_rates, raw_of, step_sizes
 from ...distilled.compiled import OuterStep
-from ...errors import ConfigError, NotFiniteError, unknown
-from ...hypergradient import Fitting, Hypergradient, Recompute, Unrolled, check_tape
+from ...distilled.lessons import check_finite, check_start
+from ...distilled.step_sizes import expanded
+from ...errors import ConfigError, DataError, NotFiniteError, ShapeError, unknown
+from ...hypergradient import Decision, Fitting, Hypergradient, Recompute, Unrolled, check_tape
 from ...lesson import Batch, Lesson
 from ...losses import cross_entropy
 from ...nets.together import Each, How, Together, check_stateless, frozen, perceptron
 from ...optimiser import Optimiser
 from ...randomness import counter, hashed_tensor, integer_tensor, stream
+from ...real_sets import check_classes
 from ...rules import SGD, Adam, Rate, RuleState
-from ...starts import Starts
+from ...starts import Starts, drawn_for
 from ...student import Student, mean_over_ranks
 from ...teacher import Teacher
 
@@ -46,7 +49,7 @@ class DatasetDistillation(Teacher):
 
     Args:
         images: (S, n, ...), where the images start, normalised as the networks expect.
-        labels: class ids (n,) of each batch's rows, or probabilities (S, n, C) to start soft labels from.
+        labels: class ids (n,) of each batch's rows, or (S, n), or probabilities (S, n, C) to start soft labels from.
         epochs: E, how often the S batches are gone through.
         step_size: where the T = S E step sizes start, > 0; one number or T of them.
         starts: where students start; None: where the given student stands.
@@ -66,7 +69,8 @@ class DatasetDistillation(Teacher):
     Raises:
         ConfigError: for a step size that is not above 0, an option outside its range, or a strategy that cannot be
             used here.
-        ShapeError: for labels that do not fit the images.
+        DataError: for images that are not finite, class ids below 0, or soft labels that are no probabilities.
+        ShapeError: for images of an integer type, labels that do not fit them, or step sizes in another number.
     """
 
     raw: Tensor
@@ -97,19 +101,20 @@ class DatasetDistillation(Teacher):
         self.nets = nets if starts is not None else 1
         self.real_batch, self.objective = real_batch, objective
         self.freeze_buffers, self.seed = freeze_buffers, seed
-        applications = len(images) * epochs
-        sizes = torch.as_tensor(step_size, dtype=images.dtype).expand(applications)
+        check_start(images, labels)
         self.images = nn.Parameter(images.detach().clone())
-        self.raw = nn.Parameter(raw_of(sizes).to(images.device))
+        self.raw = nn.Parameter(raw_of(expanded(step_size, len(images) * epochs, images.dtype)).to(images.device))
         if labels.is_floating_point():
-            self.labels = nn.Parameter(labels.detach().clamp_min(1e-6).log())
+            self.labels = nn.Parameter(labels.detach().to(images).clamp_min(1e-6).log())
         else:
-            self.register_buffer("labels", labels.detach().clone())
+            self.register_buffer("labels", labels.detach().to(images.device, torch.int64, copy=True))
         _ = self.distilled  # refuses parts that do not fit
+        self.decision = Decision()
         self.for_images = Optimiser(self._pictures(), Adam(lr_images, betas=betas))
         self.for_steps = Optimiser({"raw": self.raw}, Adam(lr_steps, betas=betas))
-        self._worker: Student | None = None
-        self._outer: OuterStep | None = None
+        self._worker: tuple[nn.Module, How, Student] | None = None
+        self._outer: tuple[nn.Module, OuterStep] | None = None
+        self._known: tuple[nn.Module, int] | None = None
         self._fits = False
 
     @property
@@ -145,8 +150,11 @@ class DatasetDistillation(Teacher):
             ``outer_loss``, J before the step, a scalar.
 
         Raises:
-            ConfigError: without real examples.
+            ConfigError: without real examples, or for a network with running statistics that are not frozen.
+            DataError: naming a class that only real or only synthetic examples have, or the network lacks; for images,
+                initial weights or real examples that are not finite.
             NotFiniteError: if the loss or its gradient is not finite; nothing has moved then.
+            ShapeError: for initial weights that are not those of the student's network, or images that it cannot take.
         """
         loss, gradients = self.gradients(student, validation)
         *pictures, sizes = mean_over_ranks(gradients)
@@ -158,25 +166,29 @@ class DatasetDistillation(Teacher):
         """Return J and its derivatives in the images, in soft labels if there are any, and in the step sizes ``eta``.
 
         Raises:
-            ConfigError, NotFiniteError: as :meth:`learn`.
+            ConfigError, DataError, NotFiniteError, ShapeError: as :meth:`learn`.
         """
         if validation is None or not len(validation):
             raise ConfigError("DatasetDistillation.learn needs real examples: pass them as validation.")
-        real = self._real(validation)
+        check_classes(validation.y, self._classes())
+        real, weights = self._real(validation), self._weights(student)
+        self._check_answers(student, weights, real)
         sizes = step_sizes(self.raw.detach()).requires_grad_()
         distilled = DistilledSet(self.images, self.labels, sizes, self.epochs)
         wrt = [*self._pictures().values(), sizes]
         try:
-            return self._averaged(student, distilled, real, wrt)
+            if self.engine == "compile":
+                return self._compiled(student, weights, distilled, real)
+            return self._averaged(student, weights, distilled, real, wrt)
         except NotFiniteError as error:
+            starts = {f"{name} of the initial networks": value for name, value in weights.items()}
+            check_finite({"the images": self.images, "the real examples": real.x, **starts})
             rates = named_rates(sizes.tolist())
             raise NotFiniteError(f"{error} Step sizes are {rates}: start them lower, or lower lr_steps.") from error
 
     def _averaged(
-        self, student: Student, distilled: DistilledSet, real: Batch, wrt: list[Tensor]
+        self, student: Student, weights: dict[str, Tensor], distilled: DistilledSet, real: Batch, wrt: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        if self.engine == "compile":
-            return self._compiled(student, distilled, real)
         how = self._how(student, real)
         lessons = distilled.lessons(cross_entropy if how is None else Each(cross_entropy))
 
@@ -187,55 +199,74 @@ class DatasetDistillation(Teacher):
             return Each(cross_entropy)(logits, real.y).mean() / self.nets
 
         rule = SGD(lr=distilled.step_sizes)
-        views = [view.with_rule(rule).at({}, RuleState(0, {})) for view in self._views(student, how)]
+        views = [view.with_rule(rule).at({}, RuleState(0, {})) for view in self._views(student, weights, how)]
         if isinstance(self.hypergradient, Unrolled) and not self._fits:
             check_tape(views[0], lessons, self.hypergradient.truncate)
             self._fits = True
-        found = [self.hypergradient(view, lessons, loss, wrt) for view in views]
+        with self.decision.kept(self.hypergradient):
+            found = [self.hypergradient(view, lessons, loss, wrt) for view in views]
         count = len(found)
         if count == 1:
             return found[0]
         total = torch.stack([value for value, _ in found]).mean()
         return total, [torch.stack(parts).sum(0) / count for parts in zip(*(gradients for _, gradients in found))]
 
-    def _compiled(self, student: Student, distilled: DistilledSet, real: Batch) -> tuple[Tensor, list[Tensor]]:
-        if self._outer is None:
-            self._outer = OuterStep(student.architecture, freeze_buffers=self.freeze_buffers)
-        return self._outer(distilled, self._weights(student), real.x, real.y)
+    def _compiled(
+        self, student: Student, weights: dict[str, Tensor], distilled: DistilledSet, real: Batch
+    ) -> tuple[Tensor, list[Tensor]]:
+        net = student.architecture
+        if self._outer is None or self._outer[0] is not net:
+            self._outer = net, OuterStep(net, freeze_buffers=self.freeze_buffers)
+        if not weights:
+            weights = {name: value.detach().unsqueeze(0) for name, value in student.at({}).net.named_parameters()}
+        buffers = {name: value.expand(self.nets, *value.shape) for name, value in student.buffers.items()}
+        return self._outer[1](distilled, {**weights, **buffers}, real.x, real.y)
 
     def _weights(self, student: Student) -> dict[str, Tensor]:
-        """Where this outer step's networks start, by name, each (K, ...)."""
+        """Where this outer step's networks start, by name, each (K, ...); nothing if that is where the student is."""
         if self.starts is None:
-            return {name: value.detach().unsqueeze(0) for name, value in student.net.named_parameters()}
-        drawn = self.starts.draw(self.steps, self.nets)
+            return {}
+        drawn = drawn_for(student.architecture, self.starts, self.steps, self.nets)
         return {name: value.to(self.images.device, self.images.dtype) for name, value in drawn.items()}
 
-    def _views(self, student: Student, how: How | None) -> list[Student]:
+    def _views(self, student: Student, weights: dict[str, Tensor], how: How | None) -> list[Student]:
         """The students to differentiate through: one that holds K networks, or K of one each."""
-        if self.starts is None:
-            return [student.at({})]
-        weights = self._weights(student)
         key = counter(stream(self.seed, "dropout of the students"), self.steps)
         if how is not None:
             worker = self._together(student.architecture, weights, how)
-            return [_standing(worker, {f"net.{name}": value for name, value in weights.items()}, key)]
-        worker = self._frozen(student) if self.freeze_buffers else student
-        check_stateless(worker.architecture, freeze_buffers=self.freeze_buffers)
+            buffers = {f"net.{name}": value for name, value in student.buffers.items()}
+            return [_standing(worker, {f"net.{name}": value for name, value in weights.items()}, buffers).seeded(key)]
+        check_stateless(student.architecture, freeze_buffers=self.freeze_buffers)
+        if self.freeze_buffers:
+            student = Student(frozen(student.at({}).net), SGD(lr=1.0), seed=student.seed)
+        if not weights:
+            return [student.at({})]
         alone = ({name: value[k] for name, value in weights.items()} for k in range(self.nets))
-        return [_standing(worker, own, counter(key, k)) for k, own in enumerate(alone)]
+        return [_standing(student, own).seeded(counter(key, k)) for k, own in enumerate(alone)]
 
     def _together(self, net: nn.Module, weights: dict[str, Tensor], how: How) -> Student:
-        """A student that holds K networks; made once."""
-        if self._worker is None:
+        """A student that holds K networks; made once for an architecture."""
+        if self._worker is None or self._worker[:2] != (net, how):
             together = Together(net, weights, how=how, freeze_buffers=self.freeze_buffers)
-            self._worker = Student(together, SGD(lr=1.0))
-        return self._worker
+            self._worker = net, how, Student(together, SGD(lr=1.0))
+        return self._worker[2]
 
-    def _frozen(self, student: Student) -> Student:
-        """The same student with running statistics as they are; made once."""
-        if self._worker is None:
-            self._worker = Student(frozen(student.net), SGD(lr=1.0))
-        return self._worker
+    def _classes(self) -> Tensor:
+        """Class ids that there are synthetic examples of."""
+        return torch.arange(self.labels.shape[-1]) if self.labels.is_floating_point() else self.labels
+
+    def _check_answers(self, student: Student, weights: dict[str, Tensor], real: Batch) -> None:
+        """Make sure that the networks take the images, and know the classes."""
+        if self._known is None or self._known[0] is not student.architecture:
+            one = student.at({name: value[0] for name, value in weights.items()})
+            self._known = student.architecture, _answered(one, self.images.detach()[0])
+        most = max(int(self._classes().max()), int(real.y.max()))
+        if most >= self._known[1]:
+            raise DataError(f"there are labels up to {most}, but the network answers {self._known[1]} classes.")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what was made for a network, and is made again."""
+        return self.__dict__ | {"_worker": None, "_outer": None, "_known": None}
 
     def _how(self, student: Student, real: Batch) -> How | None:
         """How the networks are run together; None: one after another."""
@@ -254,8 +285,9 @@ class DatasetDistillation(Teacher):
         if self.real_batch is not None:
             key = counter(stream(self.seed, "real rows"), self.steps)
             draws = hashed_tensor(key, torch.arange(self.real_batch))
-            rows = integer_tensor(draws, len(validation)).to(validation.x.device)
-            batch = Batch(validation.x[rows], validation.y[rows], validation.index[rows], validation.progress)
+            rows = integer_tensor(draws, len(validation))
+            x, y, index = (_taken(of, rows) for of in (validation.x, validation.y, validation.index))
+            batch = Batch(x, y, index, validation.progress)
         return batch if self.objective is None else self.objective(batch)
 
     def _pictures(self) -> dict[str, Tensor]:
@@ -263,10 +295,24 @@ class DatasetDistillation(Teacher):
         return {"images": self.images, **soft}
 
 
-def _standing(student: Student, weights: dict[str, Tensor], seed: int) -> Student:
-    """A view of a student with these weights, as far as it trains them."""
-    own = {name: value.requires_grad_() for name, value in weights.items() if name in student.params}
-    return student.at(own).seeded(seed)
+def _answered(student: Student, images: Tensor) -> int:
+    """How many classes a network answers with."""
+    try:
+        return student.predict(images[:1]).shape[-1]
+    except (RuntimeError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise ShapeError(f"the network cannot take images of shape {tuple(images.shape[1:])}: {first}") from error
+
+
+def _taken(of: Tensor | None, rows: Tensor) -> Tensor:
+    """These rows, wherever they are kept; their places where nothing is."""
+    return rows if of is None else of[rows.to(of.device)]
+
+
+def _standing(student: Student, weights: dict[str, Tensor], buffers: dict[str, Tensor] | None = None) -> Student:
+    """A view of a student with these weights."""
+    own = {name: value.requires_grad_(name in student.params) for name, value in weights.items()}
+    return student.at(own, buffers=buffers)
 
 
 def _overhead_rules(net: nn.Module, x: Tensor, steps: int) -> bool:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ...distilled import DistilledSet
-from ...distilled.synthetic import SyntheticSet, drawn, real_rows, started
+from ...distilled.synthetic import SyntheticSet, check_alike, drawn, real_rows, started
 from ...errors import ConfigError
 from ...lesson import Batch, Lesson
 from ...randomness import counter, stream
@@ -53,7 +53,8 @@ class DistributionMatching(Teacher):
 
     Raises:
         ConfigError: for an option outside its range, soft labels, or a class without an image.
-        ShapeError: for labels that do not fit the images.
+        DataError: for images that are not finite, or class ids below 0.
+        ShapeError: for images of an integer type, or labels that do not fit them.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class DistributionMatching(Teacher):
         for name, value in (("real_batch", real_batch), ("batch", batch)):
             if value < 1:
                 raise ConfigError(f"{name} is {value}; it must be at least 1.")
-        many = len(images) * len(labels) >= 100 * (int(labels.max()) + 1)
+        many = len(images) * len(labels) >= 100 * len(set(labels.flatten().tolist()))
         self.synthetic = SyntheticSet(images, labels, rule or SGD(10.0 if many else 1.0, momentum=0.5))
         self.starts, self.siamese = starts, siamese
         self.real_batch, self.batch, self.seed = real_batch, batch, seed
@@ -105,9 +106,11 @@ class DistributionMatching(Teacher):
         Raises:
             ConfigError: without real examples.
             DataError: naming a class without a real example.
+            ShapeError: for real rows or a network of another shape, type or device than the images.
             NotFiniteError: if the loss or its gradient is not finite; nothing has moved then.
         """
         real, classes = real_rows("DistributionMatching", validation, self.synthetic.classes)
+        check_alike("DistributionMatching", self.synthetic.images, real, student)
         net = started(student, self.starts, self.steps).seeded(counter(stream(self.seed, "dropout"), self.steps))
         loss, gradient = self.gradients(net, real, classes)
         self.synthetic.descend(loss, gradient)

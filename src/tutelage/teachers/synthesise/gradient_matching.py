@@ -21,10 +21,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from ...distilled import DistilledSet
-from ...distilled.synthetic import SyntheticSet, drawn, real_rows, started
+from ...distilled.synthetic import SyntheticSet, check_alike, drawn, entropy_of, real_rows, started
 from ...errors import ConfigError, NotFiniteError
 from ...lesson import Batch, Lesson
-from ...losses import cross_entropy
 from ...randomness import counter, seeded, stream
 from ...rules import SGD, Gradients, Rule
 from ...siamese import Siamese
@@ -103,7 +102,8 @@ class GradientMatching(Teacher):
 
     Raises:
         ConfigError: for an option outside its range, soft labels, or a class without an image.
-        ShapeError: for labels that do not fit the images.
+        DataError: for images that are not finite, or class ids below 0.
+        ShapeError: for images of an integer type, or labels that do not fit them.
     """
 
     def __init__(
@@ -164,10 +164,12 @@ class GradientMatching(Teacher):
 
         Raises:
             ConfigError: without real examples.
-            DataError: naming a class without a real example.
+            DataError: naming a class without a real example, or one that the network lacks.
+            ShapeError: for real rows or a network of another shape, type or device than the images.
             NotFiniteError: if a loss or gradient is not finite; nothing has moved then.
         """
         real, classes = real_rows("GradientMatching", validation, self.synthetic.classes)
+        check_alike("GradientMatching", self.synthetic.images, real, student)
         before = {name: value.clone() for name, value in self.synthetic.state_dict().items()}
         try:
             return {"outer_loss": self._iterated(student, real, classes)}
@@ -215,7 +217,8 @@ class GradientMatching(Teacher):
         if self.siamese is not None:
             x = self.siamese(x, counter(stream(self.seed, "siamese"), self.synthetic.steps, c))
         target = torch.full((len(x),), c, device=x.device)
-        lesson = Lesson(x, target, torch.ones(len(x), dtype=x.dtype, device=x.device), cross_entropy)
+        loss = entropy_of(self.synthetic.classes)
+        lesson = Lesson(x, target, torch.ones(len(x), dtype=x.dtype, device=x.device), loss)
         found: Gradients = pupil.descent(lesson, create_graph=graph).gradients
         return {name: value for name, value in found.items() if value is not None}
 

@@ -18,13 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from ...distilled import DistilledSet, crowd, raw_of, step_sizes
-from ...distilled.synthetic import SyntheticSet
-from ...errors import ConfigError, DataError, NotFiniteError
+from ...distilled.synthetic import SyntheticSet, entropy_of
+from ...errors import ConfigError, DataError, NotFiniteError, ShapeError
 from ...experts import Experts
-from ...hypergradient import Hypergradient, Problem, Recompute, Unrolled
+from ...hypergradient import Decision, Fitting, Hypergradient, Problem, Recompute, Unrolled, check_tape
 from ...hypergradient.problem import leafed, tensors
 from ...lesson import Batch, Lesson
-from ...losses import cross_entropy
 from ...nets.together import Each
 from ...optimiser import Optimiser
 from ...randomness import counter, permutation, stream
@@ -100,16 +99,21 @@ class TrajectoryMatching(Teacher):
         max_start: t is drawn from 0 to ``max_start - 1``.
         nets: K; the published code has 1.
         rule: of the images; default: Adam of rate 0.02. Published: ``SGD(1000.0, momentum=0.5)``.
-        rate_rule: of rho; default: the same as for images.
+        rate_rule: of rho; default: Adam of rate 0.02, whatever the images have. Published: ``SGD(1e-5, momentum=0.5)``
+            of eta itself; of rho a rate of ``1e-5 / (1 - exp(-eta))^2`` moves eta as much: 0.1 at eta = 0.01.
         batch: rows of the synthetic set a step; None: all.
         siamese: changes each row of a step, and of a lesson, by itself; None: nothing does.
-        hypergradient: ``Unrolled``, ``Recompute`` or, approximately, :class:`Tesla`.
+        hypergradient: ``Unrolled``, ``Recompute``, ``Fitting``, truncated or not, or, approximately, :class:`Tesla`;
+            None: ``Fitting``, the graph of all steps while memory lasts.
+        freeze_buffers: keep running statistics as those of ``experts.net``; networks that have some are refused
+            otherwise.
         seed: of experts, epochs, orders and augmentation.
 
     Raises:
         ConfigError: for a step size that is not above 0, an option outside its range, more epochs or networks than the
             experts have, or a strategy that cannot be used here.
-        ShapeError: for labels that do not fit the images.
+        DataError: for images that are not finite, or class ids below 0.
+        ShapeError: for images of an integer type, labels that do not fit them, or several step sizes.
     """
 
     raw: Tensor
@@ -130,17 +134,21 @@ class TrajectoryMatching(Teacher):
         batch: int | None = None,
         siamese: Siamese | None = None,
         hypergradient: Hypergradient | None = None,
+        freeze_buffers: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.hypergradient = hypergradient or Unrolled()
+        self.hypergradient, self.decision = hypergradient or Fitting(), Decision()
         _check(self.hypergradient, inner_steps, epochs, max_start, nets, batch, experts)
         self.synthetic = SyntheticSet(images, labels, rule or Adam(0.02, betas=_BETAS))
         size = torch.as_tensor(step_size, dtype=images.dtype, device=images.device)
+        if size.ndim:
+            raise ShapeError(f"step_size has shape {tuple(size.shape)}; all steps have one rate, so give one number.")
         self.raw = nn.Parameter(raw_of(size))
-        self.for_rate = Optimiser({"raw": self.raw}, rate_rule or rule or Adam(0.02, betas=_BETAS))
+        self.for_rate = Optimiser({"raw": self.raw}, rate_rule or Adam(0.02, betas=_BETAS))
         self.experts, self.inner_steps, self.epochs, self.max_start = experts, inner_steps, epochs, max_start
         self.nets, self.batch, self.siamese, self.seed = nets, batch, siamese, seed
+        self.freeze_buffers, self._fits = freeze_buffers, False
 
     @property
     def distilled(self) -> DistilledSet:
@@ -177,7 +185,8 @@ class TrajectoryMatching(Teacher):
             ``outer_loss``, J before the step, and ``step_size``, eta before it, scalars.
 
         Raises:
-            DataError: for an expert that does not move.
+            ConfigError: for ``Unrolled`` if the graph of all steps does not fit the memory that is free.
+            DataError: for an expert that does not move, or whose weights are not finite, or labels that experts lack.
             NotFiniteError: if the loss or its gradient is not finite; nothing has moved then.
         """
         size = self.rate.detach()
@@ -191,22 +200,27 @@ class TrajectoryMatching(Teacher):
         """Return J, a mean over networks, and its derivatives in the images and in the rate ``eta``.
 
         Raises:
-            DataError, NotFiniteError: as :meth:`learn`.
+            ConfigError, DataError, NotFiniteError: as :meth:`learn`.
         """
         start, target = self._segment()
         size = self.rate.detach().requires_grad_()
         key = counter(stream(self.seed, "dropout of networks"), self.steps)
-        student = crowd(self.experts.net, start, SGD(lr=size)).seeded(key)
+        student = crowd(self.experts.net, start, SGD(lr=size), freeze_buffers=self.freeze_buffers).seeded(key)
+        lessons = self._lessons()
 
         def loss(student: Student) -> Tensor:
             weights = {name: student.params.get(f"net.{name}", value) for name, value in start.items()}
             return distance_to_target(weights, start, target).mean()
 
+        if isinstance(self.hypergradient, Unrolled) and not self._fits:
+            check_tape(student, lessons, self.hypergradient.truncate)
+            self._fits = True
         try:
-            return self.hypergradient(student, self._lessons(), loss, [self.synthetic.images, size])
+            with self.decision.kept(self.hypergradient):
+                return self.hypergradient(student, lessons, loss, [self.synthetic.images, size])
         except NotFiniteError as error:
             raise NotFiniteError(
-                f"{error} The step size is {float(size):.3g}: start it lower, or lower the rate of its rule."
+                f"{error} The step size is {float(size.detach()):.3g}: start it lower, or lower the rate of its rule."
             ) from error
 
     def _segment(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -219,17 +233,27 @@ class TrajectoryMatching(Teacher):
             {name: value.to(like.device, like.dtype) for name, value in self.experts.at(chosen, epoch).items()}
             for epoch in (begin, begin + self.epochs)
         )
-        still = torch.nonzero(_squares(start, target) == 0).flatten().tolist()
-        if still:
-            raise DataError(
-                f"expert {int(chosen[still[0]])} does not move from epoch {int(begin[still[0]])} to "
-                f"{int(begin[still[0]]) + self.epochs}: train experts at a higher rate, or start earlier (max_start)."
-            )
+        self._check_segment(start, target, chosen.tolist(), begin.tolist())
         return start, target
+
+    def _check_segment(
+        self, start: Mapping[str, Tensor], target: Mapping[str, Tensor], chosen: list[int], begin: list[int]
+    ) -> None:
+        still = _squares(start, target) == 0
+        finite = [value.isfinite().flatten(1).all(1) for side in (start, target) for value in side.values()]
+        lost = ~torch.stack(finite).all(0)
+        for k in torch.nonzero(still | lost).flatten().tolist():
+            span = f"from epoch {begin[k]} to {begin[k] + self.epochs}"
+            if lost[k]:
+                raise DataError(f"expert {chosen[k]} has weights that are not finite {span}: train it at a lower rate.")
+            raise DataError(
+                f"expert {chosen[k]} does not move {span}: train experts at a higher rate, or start earlier "
+                "(max_start)."
+            )
 
     def _lessons(self) -> list[Lesson]:
         """N minibatches for all networks together; one value where they are all the same."""
-        key, loss = counter(stream(self.seed, "inner training"), self.steps), Each(cross_entropy)
+        key, loss = counter(stream(self.seed, "inner training"), self.steps), Each(entropy_of(self.synthetic.classes))
         whole = self.siamese is None and (self.batch is None or self.batch >= len(self.synthetic.examples()[0]))
         count = 1 if whole else self.inner_steps
         made = [self.synthetic.lesson(key, t, self.batch, self.siamese) for t in range(count)]
@@ -246,7 +270,7 @@ def _check(
     batch: int | None,
     experts: Experts,
 ) -> None:
-    if not isinstance(hypergradient, (Unrolled, Recompute, Tesla)):
+    if not isinstance(hypergradient, (Unrolled, Recompute, Fitting, Tesla)):
         raise ConfigError(
             f"{type(hypergradient).__name__} cannot match trajectories: the weights after a few steps are no "
             "stationary point, and there are many images; use Unrolled, Recompute or Tesla."
