@@ -138,6 +138,18 @@ def test_one_other_bit_is_noticed(path):
         refused(path, "is damaged: it was changed after it was written, as its checksum tells")
 
 
+def test_the_checksum_is_of_names_shapes_types_and_values():
+    facts, tensors = {"a": 1, "format": 1}, {"x": torch.zeros(2, 3), "y": torch.ones(2)}
+    known = checksum(facts, tensors)
+    assert known == checksum({"sha256": "0", "a": 1, "format": 2}, dict(reversed(tensors.items())))
+    for other in (
+        {"x": torch.zeros(2, 3), "z": torch.ones(2)}, {"x": torch.zeros(3, 2), "y": torch.ones(2)},
+        {"x": torch.zeros(2, 3).int(), "y": torch.ones(2)}, {"x": torch.zeros(2, 3), "y": torch.tensor([1.0, 2.0])},
+    ):  # fmt: skip
+        assert checksum(facts, other) != known
+    assert checksum({"a": 2}, tensors) != known
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.distilled.artefacts import SHAPE, by_hand, equal, fresh, made, numbers
+from tests.distilled.artefacts import SHAPE, by_hand, equal, fresh, made, numbers, stored
 from tutelage.distilled.facts import OWN, Architecture, Start
 from tutelage.distilled.files import load, save
 from tutelage.errors import ConfigError, ShapeError
@@ -149,6 +149,21 @@ def test_a_named_function_may_return_a_trained_network(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="were trained before, and the file holds none"):
         artefact.train("mlp-8")
     assert not equal(made().train("trained_net_of_students:net"), by_hand(artefact, net))  # there it is drawn anew
+
+
+def test_a_named_function_of_a_set_that_stores_trained_networks_is_filled_with_these(tmp_path, monkeypatch):
+    code = "from tutelage.nets import build\n\ndef net(shape, classes):\n    return build('mlp-8', shape, classes)\n"
+    (tmp_path / "known_net_of_sets.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    artefact = made(start=stored("pretrained"))
+    assert equal(artefact.train("known_net_of_sets:net", seed=1), artefact.train(seed=1), tolerance=0)
+
+
+def test_looking_at_a_network_leaves_its_mode():
+    net = fresh(0)
+    for training in (True, False):
+        made().students.network(net.train(training))
+        assert {module.training for module in net.modules()} == {training}
 
 
 def test_a_set_for_a_module_is_used_with_that_module(tmp_path):

@@ -50,6 +50,18 @@ def test_the_lesson_that_diverges_is_named_with_its_step_size():
     assert len([next(students) for _ in range(3)]) == 3  # nothing is wrong before
 
 
+def test_one_weight_of_a_later_layer_is_enough():
+    """Dead units keep the first layer as it is; a bias of -3e38 goes down by 1e38."""
+    net, weights = networks(1)
+    weights = {
+        name: torch.full_like(value, {"1.bias": -1.0, "3.bias": -3e38}.get(name, 0.0))
+        for name, value in weights.items()
+    }
+    distilled = replace(steep(3e38), labels=torch.zeros(3).long())
+    with pytest.raises(NotFiniteError, match="lesson 1 of 1 diverges"):
+        list(taught(distilled, net, weights))
+
+
 def test_one_network_of_many_is_enough():
     net, weights = networks(70)
     weights["1.weight"][66] = 1e38

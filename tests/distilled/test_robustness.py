@@ -116,6 +116,11 @@ def test_all_images_in_one_batch(soft):
     assert examples(changed) == examples(distilled)
 
 
+def test_images_without_an_order_in_one_batch():
+    changed = in_one_batch(made(ordered=False))
+    assert (changed.images.shape[:2], changed.applications) == ((1, 12), 0)
+
+
 def test_eight_bits_by_hand():
     images = torch.tensor([-1.0, 1.55, 0.2, 0.204]).view(1, 4, 1)
     changed = in_8_bit(DistilledSet(images, torch.zeros(4).long(), torch.ones(1))).images
@@ -270,6 +275,18 @@ def test_every_row_is_there_with_its_drop(setting):
     assert by_name["depth"] == {"name": "depth", **absent, "note": "no such networks were given"}
     assert by_name["initial weights"]["note"] == "initial weights are drawn anew in any case"
     assert json.loads(json.dumps(rows)) == rows
+
+
+def test_the_seed_draws_other_orders(setting):
+    seen = {}
+
+    def judge(distilled, net, weights):
+        seen.setdefault(seed, []).append(distilled.images.tolist())
+        return Verdict(torch.tensor([0.5]))
+
+    for seed in (0, 1):
+        robustness(made(steps=5), *setting[:2], judge, orders=2, seed=seed)
+    assert [a != b for a, b in zip(seen[0], seen[1])] == [False] * 5 + [True] * 4 + [False] * 2
 
 
 def test_without_free_training_its_row_says_so(setting):

@@ -23,6 +23,7 @@ def test_other_initialisations_than_the_own():
     assert torch.equal(wider.weights["1.weight"], Fresh(net, Scaled(gain=math.sqrt(2)), 4).held_out(3)["1.weight"])
     assert torch_own.name == "torch"
     assert [v.name for v in other_initialisations(net, Scaled("torch"), 3)] == ["torch gain 1.41421", "xavier-normal"]
+    assert other_initialisations(net, Scaled(gain=2.0), 1)[0].name == "xavier-normal gain 2.82843"
 
 
 def test_other_initial_weights_are_fresh():
@@ -36,6 +37,7 @@ def test_other_initial_weights_are_fresh():
     ("name", "shape", "names"),
     [
         ("mlp-128", (1, 8, 8), ["mlp-64", "mlp-256", "mlp-128-128", "convnet2x32"]),
+        ("mlp-128", (1, 3, 9), ["mlp-64", "mlp-256", "mlp-128-128"]),
         ("mlp-128", (2,), ["mlp-64", "mlp-256", "mlp-128-128"]),
         ("mlp", (1, 28, 28), ["mlp-128-128", "mlp-512-512", "mlp-256-256-256", "convnet3x32"]),
         (
