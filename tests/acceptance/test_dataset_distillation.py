@@ -123,13 +123,12 @@ def test_fresh_networks(distil, name):
 @at_length
 @pytest.mark.parametrize("distil", [0], indirect=True)
 def test_ten_steps_on_one_batch(distil):
-    """B3, of two seeds in three: ten steps at rates of 1 to 2 do not always go well. Measured: 93.9, 94.4, 39.4; on
-    other splits 71.2, 92.1. An outer gradient a thousand times as long as others throws the images away, and Adam's
-    memory of it keeps them there. Elsewhere 95.6, 93.9, 95.7, and a plain loop of six seeds 87.7 to 94.5."""
-    made = distil("ten-steps", steps=400, batches=1, epochs=10, **SHORT, **REFERENCES)
-    fine = made.values() >= 91
-    assert fine.sum() >= 2
-    assert (made.values("std_over_networks")[fine] <= 3).all()
+    """B3 with the outer gradient cut to norm 1: steps at rates of 1 to 2 make some a thousand times as long as others;
+    these throw the images away, and Adam's memory of them keeps them there. Without the cut: 93.9, 94.4, 39.4; on
+    other splits 71.2, 92.1."""
+    made = distil("ten-steps", steps=400, batches=1, epochs=10, clip=1.0, **SHORT, **REFERENCES)
+    assert (made.values() >= 91).all()
+    assert (made.values("std_over_networks") <= 3).all()
 
 
 def test_another_process_finds_what_the_file_states(distil):

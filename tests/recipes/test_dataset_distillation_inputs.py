@@ -87,6 +87,12 @@ def test_robustness_of_networks_that_draw_their_own_weights(tmp_path):
     assert rows["initialisation"]["note"] == "the network draws its weights by itself"
 
 
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_the_cut_of_outer_gradients_reaches_the_teacher(clip):
+    found = plan(clip=clip)
+    assert found.distilling(0, found.networks(0, None), found._rehearsing()).teacher.clip == clip
+
+
 def test_memory_and_truncation_reach_trajectories(monkeypatch):
     def strategy(**options):
         found = plan(**TRAJECTORIES, **options)

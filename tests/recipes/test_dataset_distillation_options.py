@@ -80,6 +80,7 @@ REFUSED = {
     r"--per-class is 0; it must be in 1\.\.100000000": {"per_class": 0},
     r"--step-size is 0; it must be above 0": {"step_size": 0},
     r"--step-size is -1; it must be above 0": {"step_size": -1},
+    r"--clip is 0\.0; it must be above 0": {"clip": 0.0},
     r"--lr-steps is -1; it must be in 0\.\.1000000": {"lr_steps": -1},
     r"--test is 1\.5; it is a share": {"test": 1.5},
     r"--split-seed is -1": {"split_seed": -1},
@@ -139,6 +140,7 @@ REFUSED = {
     },
     r"--pool-lr is for runs with --init pretrained or pretrained-fixed without --pool": {"pool_lr": 0.1},
     r"--pool-lr is 0; it must be above 0": {"objective": "adapt", "source": "rotated", "pool_lr": 0},
+    r"--clip is for runs with --method unrolled": {"method": "gradient-matching", "nets": None, "clip": 1.0},
     r"--inner-batch is for runs with --method trajectory-matching": {"inner_batch": 5},
     r"--memory is for runs with --method unrolled, or runs with --method trajectory-matching and --no-tesla": {
         **{"method": "trajectory-matching", "nets": None, "tesla": True, "memory": "tape"}

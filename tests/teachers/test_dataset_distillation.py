@@ -191,6 +191,19 @@ def test_truncation_keeps_the_last_applications_alone():
         assert images[1].any()
 
 
+def test_the_outer_gradient_is_cut_to_a_norm_and_shorter_ones_are_left():
+    def after(clip):
+        net, real = tanh_net(), real_rows()
+        teacher = teacher_of(net, clip=clip)
+        teacher.learn(None, Student(net, SGD(0.1)), real)
+        return torch.cat([teacher.images.grad.flatten(), teacher.raw.grad])
+
+    whole = after(None)
+    norm = float(whole.norm())
+    torch.testing.assert_close(after(norm / 3), whole / 3, rtol=1e-12, atol=0)
+    assert torch.equal(after(2 * norm), whole)
+
+
 def test_the_student_stays_as_it_is():
     net, real = tanh_net(), real_rows()
     student = Student(net, SGD(0.1, momentum=0.9))

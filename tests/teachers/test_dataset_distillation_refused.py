@@ -93,6 +93,8 @@ def test_hand_needs_a_perceptron():
         ({"nets": 0}, "nets is 0; it must be at least 1"),
         ({"real_batch": 0}, "real_batch is 0; it must be at least 1"),
         ({"epochs": 0}, "epochs is 0; it must be at least 1"),
+        ({"clip": 0.0}, r"clip is 0\.0; it needs to be above 0, or None"),
+        ({"clip": float("nan")}, "clip is nan; it needs to be above 0"),
     ],
 )
 def test_options_outside_their_range_are_refused(options, message):

@@ -74,6 +74,7 @@ def _unrolled(
         objective=attack,
         hypergradient=_strategy(options),
         engine=options.engine,
+        clip=options.clip,
         freeze_buffers=options.freeze_buffers,
         seed=seed,
     )

@@ -90,6 +90,8 @@ class Config:
     lr_steps: float | None = None
     """Learning rate of raw step sizes; default: 0.05, init fixed 0.2, published 0.01, of trajectories 0.02, published
     0.1."""
+    clip: float | None = None
+    """Cut the norm of the outer gradient to this; default: no cut. For many steps, whose gradients leap."""
     truncate: int | None = None
     """Differentiate only the last so many steps; default: all."""
     engine: Literal["auto", "loop", "vmap", "hand", "compile"] = "auto"

@@ -14,7 +14,7 @@ _FRESH = ("fixed", "random")
 USED: Table = {
     "source": use(objective="adapt"),
     "poison": use(objective="poison"),
-    **dict.fromkeys(("batches", "epochs", "engine"), use(method="unrolled")),
+    **dict.fromkeys(("batches", "epochs", "engine", "clip"), use(method="unrolled")),
     **dict.fromkeys(("truncate", "memory"), (use(method="unrolled"), use(method=TRAJECTORIES, tesla=False))),
     **dict.fromkeys(("step_size", "lr_steps"), use(method=_WITH_RATES)),
     **dict.fromkeys(
@@ -56,7 +56,7 @@ _COUNTS = (
     "resize",
 )
 _FROM_0 = ("free_epochs", "full_epochs", "pool_halve")
-_ABOVE_0 = ("step_size", "lr_images", "gain", "pool_lr")
+_ABOVE_0 = ("step_size", "lr_images", "gain", "pool_lr", "clip")
 _SIZES = ("lr_steps", "checkpoint_seconds")
 _MOST = {"seeds": 1000, "threads": 1024, "resize": 4096}
 

@@ -63,6 +63,9 @@ class DatasetDistillation(Teacher):
             all steps while memory lasts.
         engine: see :data:`Engine`; ``auto``: ``hand`` for perceptrons, ``vmap`` on CUDA and where many small passes
             dominate, else ``loop``; ``compile``: pays after thousands of steps, see :class:`OuterStep`.
+        clip: cut the norm of the outer gradient, of images, soft labels and raw step sizes together, to this; None:
+            leave it. Of many steps at rates above 1 some gradients are a thousand times too long, and Adam does not
+            forget them.
         freeze_buffers: keep running statistics as they are; networks that have some are refused otherwise.
         seed: of the real batches.
 
@@ -91,6 +94,7 @@ class DatasetDistillation(Teacher):
         objective: Objective | None = None,
         hypergradient: Hypergradient | None = None,
         engine: Engine = "auto",
+        clip: float | None = None,
         freeze_buffers: bool = False,
         seed: int = 0,
     ) -> None:
@@ -101,6 +105,9 @@ class DatasetDistillation(Teacher):
         self.nets = nets if starts is not None else 1
         self.real_batch, self.objective = real_batch, objective
         self.freeze_buffers, self.seed = freeze_buffers, seed
+        if clip is not None and not clip > 0:
+            raise ConfigError(f"clip is {clip}; it needs to be above 0, or None.")
+        self.clip = clip
         check_start(images, labels)
         self.images = nn.Parameter(images.detach().clone())
         self.raw = nn.Parameter(raw_of(expanded(step_size, len(images) * epochs, images.dtype)).to(images.device))
@@ -158,8 +165,9 @@ class DatasetDistillation(Teacher):
         """
         loss, gradients = self.gradients(student, validation)
         *pictures, sizes = mean_over_ranks(gradients)
+        *pictures, raw = self._cut([*pictures, torch.sigmoid(self.raw.detach()) * sizes])
         self.for_images.step(self._pictures(), pictures)
-        self.for_steps.step({"raw": self.raw}, [torch.sigmoid(self.raw.detach()) * sizes])
+        self.for_steps.step({"raw": self.raw}, [raw])
         return {"outer_loss": loss}
 
     def gradients(self, student: Student, validation: Batch | None) -> tuple[Tensor, list[Tensor]]:
@@ -289,6 +297,14 @@ class DatasetDistillation(Teacher):
             x, y, index = (_taken(of, rows) for of in (validation.x, validation.y, validation.index))
             batch = Batch(x, y, index, validation.progress)
         return batch if self.objective is None else self.objective(batch)
+
+    def _cut(self, gradients: list[Tensor]) -> list[Tensor]:
+        """The gradients, no longer together than ``clip``."""
+        if self.clip is None:
+            return gradients
+        norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+        scale = (self.clip / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp_max(1.0)
+        return [gradient * scale for gradient in gradients]
 
     def _pictures(self) -> dict[str, Tensor]:
         soft = {"labels": self.labels} if self.labels.is_floating_point() else {}
