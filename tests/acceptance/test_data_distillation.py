@@ -26,7 +26,7 @@ def test_rows_without_labels_are_worth_half_a_point(tmp_path):
     of the labels 92.42 % are right, by one view 91.84. Elsewhere 92.11, 93.35 (+1.24), 92.36 and 91.83."""
     arms = "supervised,views-hard" + (",one-view-hard,views-soft,true-labels" if FULL else "")
     seeds = 10 if FULL else 5
-    options = data_distillation.Config(arms=arms, seeds=seeds, first_seed=300, ensemble=2, device="cpu", threads=1)
+    options = data_distillation.Config(arms=arms, seeds=seeds, first_seed=300, device="cpu", threads=1)
     result = data_distillation.run(options, tmp_path / "run")
     difference = values(result, "views-hard") - values(result, "supervised")
     assert difference.mean() >= 0.5
