@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+import time
 from pathlib import Path
 
 import torch
@@ -39,6 +40,33 @@ def as_facts(what, rows):
     """Return the rows of :func:`print_ratios` for the results file."""
     names = (what, "time_ratio", "time_target", "memory_ratio", "memory_target", "ms", "mb")
     return [dict(zip(names, row)) for row in rows]
+
+
+def agree(variants, tolerance, tolerance_of_loss=None):
+    """Stop if a variant's loss or gradients differ from the first one's; each returns (loss, gradients)."""
+    (name, first), *others = variants.items()
+    loss, gradients = first()
+    for other, call in others:
+        their_loss, theirs = call()
+        error = max(float((a - b).norm() / b.norm()) for a, b in zip(theirs, gradients, strict=True))
+        error_of_loss = abs(float(their_loss) - float(loss)) / abs(float(loss))
+        if not (error <= tolerance and error_of_loss <= (tolerance_of_loss or tolerance)):
+            raise SystemExit(f"{other} differs from {name} by {error:.1e}, its loss by {error_of_loss:.1e}")
+
+
+def timed(variants, rounds, device):
+    """Milliseconds of each variant, a list over rounds; they take turns, and the first turn is for warming up."""
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    found = {name: [] for name in variants}
+    for turn in range(rounds + 1):
+        for name, call in variants.items():
+            start = clock()
+            call()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if turn:
+                found[name].append(1e3 * (clock() - start))
+    return found
 
 
 def _judged(ratio, target):

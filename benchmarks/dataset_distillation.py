@@ -11,11 +11,9 @@ Memory is what the peak of a fresh process grows by over an outer step with T = 
 
 import argparse
 import gc
-import math
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -24,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from common import write_results
+from common import agree, timed, write_results
 from tutelage import SGD, Batch, Student
 from tutelage.allocator import keep_freed_memory
 from tutelage.functional import FunctionalNet
@@ -142,32 +140,6 @@ class OuterStep:
         return all_of_them
 
 
-def agree(variants, tolerance=1e-2):
-    """Stop if a variant differs from the first one: in single precision, one ReLU that rounding turns makes 1e-3."""
-    (name, first), *others = variants.items()
-    loss, gradients = first()
-    for other, call in others:
-        their_loss, theirs = call()
-        error = max(float((a - b).norm() / b.norm()) for a, b in zip(theirs, gradients, strict=True))
-        if not (error <= tolerance and math.isclose(float(their_loss), float(loss), rel_tol=1e-4)):
-            raise SystemExit(f"{other} differs from {name} by {error:.1e}")
-
-
-def timed(variants, rounds, device):
-    """Milliseconds of each variant, a list over rounds; they take turns, and the first turn is for warming up."""
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    found = {name: [] for name in variants}
-    for turn in range(rounds + 1):
-        for name, call in variants.items():
-            start = clock()
-            call()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if turn:
-                found[name].append(1e3 * (clock() - start))
-    return found
-
-
 def compare(name, rows, nets, steps, options):
     """Milliseconds of the published style, and the ratios of all variants to it."""
     problem = OuterStep(name, rows, nets, steps, options.device)
@@ -178,7 +150,7 @@ def compare(name, rows, nets, steps, options):
     variants["recompute"] = problem.ours("auto", Recompute())
     if options.compile:
         variants["compiled"] = problem.ours("compile")
-    agree(variants)
+    agree(variants, 1e-2, 1e-4)  # in single precision, one ReLU that rounding turns makes 1e-3
     times = timed(variants, options.rounds, options.device)
     ratios = {
         variant: statistics.median(v / b for v, b in zip(values, times["published"]))

@@ -14,7 +14,6 @@ import argparse
 import importlib
 import itertools
 import statistics
-import time
 from pathlib import Path
 
 import torch
@@ -22,7 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
-from common import as_facts, print_ratios, write_results
+from common import agree, as_facts, print_ratios, timed, write_results
 from tutelage import SGD, Lesson, Student, train
 from tutelage.allocator import keep_freed_memory
 from tutelage.data import Augmentation, Normalise, Pipeline, load
@@ -136,32 +135,6 @@ class MetaStep:
             return loss.detach(), torch.autograd.grad(loss, [self.logits, *start.values()])
 
         return call
-
-
-def agree(variants, tolerance):
-    """Stop if an exact variant differs from the first one."""
-    (name, first), *others = variants.items()
-    loss, gradients = first()
-    for other, call in others:
-        their_loss, theirs = call()
-        error = max(float((a - b).norm() / b.norm()) for a, b in zip(theirs, gradients))
-        if not (error <= tolerance and abs(float(their_loss - loss)) <= tolerance * abs(float(loss))):
-            raise SystemExit(f"{other} differs from {name} by {error:.1e}")
-
-
-def timed(variants, rounds, device):
-    """Milliseconds of each variant, a list over rounds; they take turns, and the first turn is for warming up."""
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    found = {name: [] for name in variants}
-    for turn in range(rounds + 1):
-        for name, call in variants.items():
-            start = clock()
-            call()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if turn:
-                found[name].append(1e3 * (clock() - start))
-    return found
 
 
 def peak(call, device):

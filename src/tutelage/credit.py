@@ -23,7 +23,8 @@ from .hypergradient.base import operators_named
 from .hypergradient.one_step import answers_along
 from .lesson import Lesson
 from .losses import cross_entropy
-from .student import Descent, Student, mean_over_ranks
+from .ranks import mean_over_ranks
+from .student import Descent, Student
 
 Feedback = Callable[[Student], Tensor]
 """A loss of the student on labelled examples: a scalar."""

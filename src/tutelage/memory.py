@@ -1,11 +1,12 @@
 """How much memory a call takes at most, and how much there is."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 _Result = TypeVar("_Result")
 
@@ -40,6 +41,36 @@ def peak_bytes(call: Callable[[], _Result], device: torch.device) -> tuple[_Resu
         running += event.nbytes()
         most = max(most, running)
     return result, most
+
+
+class Kept:
+    """Tensors that graphs keep, each storage once.
+
+    Args:
+        besides: tensors that are there anyway, and do not count.
+    """
+
+    def __init__(self, besides: Iterable[Tensor]) -> None:
+        self._besides = {tensor.untyped_storage().data_ptr() for tensor in besides}
+        self._seen: dict[int, int] = {}
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Count what graphs keep that are made within."""
+        with torch.autograd.graph.saved_tensors_hooks(self.add, lambda tensor: tensor):
+            yield
+
+    def add(self, tensor: Tensor) -> Tensor:
+        """Count a tensor, and return it."""
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._besides:
+            self._seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    @property
+    def bytes(self) -> int:
+        """How many they take."""
+        return sum(self._seen.values())
 
 
 def free_bytes(device: torch.device) -> int:

@@ -9,8 +9,9 @@ from torch.func import vmap
 from .errors import ConfigError
 from .functional import FunctionalNet
 from .lesson import Batch, Lesson
+from .ranks import mean_over_ranks
 from .rules import Params, RuleState
-from .student import Forward, Student, mean_over_ranks
+from .student import Forward, Student
 
 _UNSUPPORTED = (
     nn.modules.conv._ConvNd,  # supported by vmap, but slower than one after another on a CPU

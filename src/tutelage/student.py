@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed
 from torch import Tensor, nn
 
 from .errors import CheckpointError, ConfigError, NotDifferentiable, ShapeError, unknown
 from .functional import FunctionalNet, in_mode
 from .lesson import Lesson, Loss, tensors_in
 from .randomness import counter, seeded, stream
+from .ranks import mean_over_ranks
 from .rules import Gradients, Params, Rule, RuleState, Scalar
 
 _DETERMINISTIC = frozenset(
@@ -105,21 +105,6 @@ def _no_derivative(lesson: Lesson) -> NotDifferentiable:
         f"the loss {name} has no derivative in the student's answers: without argmax, comparisons, .detach() and "
         "torch.no_grad it has one."
     )
-
-
-def ranks() -> int:
-    """Return how many processes train together: 1 unless ``torch.distributed`` runs."""
-    on = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if on else 1
-
-
-def mean_over_ranks(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Average tensors over the ranks, in place, if ``torch.distributed`` runs: nothing else knows of ranks."""
-    if (count := ranks()) > 1:
-        for tensor in tensors:
-            torch.distributed.all_reduce(tensor)
-            tensor.div_(count)
-    return tensors
 
 
 class Student:
@@ -276,6 +261,42 @@ class Student:
             ConfigError, ShapeError: as :meth:`features`.
         """
         return _outputs(self._forward(x, training, names), names)
+
+    @torch.no_grad()
+    def embed(self, x: Tensor, *, batch_size: int = 1024) -> tuple[Tensor, Tensor]:
+        """Return what is before and after the last linear layer, as :meth:`predict` passes the inputs.
+
+        Args:
+            x: inputs (N, ...).
+            batch_size: rows of a piece.
+
+        Returns:
+            Embeddings (N, d) and logits (N, K).
+
+        Raises:
+            ShapeError: if the pass reaches no ``nn.Linear``, or its input is not (N, d).
+        """
+        pieces = [self._run(piece, training=False) for piece in torch.split(x, batch_size)]
+        found = [(p.features, p.logits) for p in pieces if p.features is not None and p.features.ndim == 2]
+        if len(found) < len(pieces):
+            raise ShapeError(
+                "embed: the network has no nn.Linear layer that its forward pass reaches with one vector a row, so it "
+                "has no embedding: end it with a linear layer."
+            )
+        embedded, logits = zip(*found)
+        return torch.cat(embedded), torch.cat(logits)
+
+    @property
+    def head(self) -> tuple[str, Tensor]:
+        """Name and values (K, d) of the weights of the last linear layer: the codewords of the classes.
+
+        Raises:
+            ShapeError: if there is no ``nn.Linear``.
+        """
+        for name, parameter in self.architecture.named_parameters():
+            if self.last_linear is not None and parameter is self.last_linear.weight:  # tied ones have a single name
+                return name, self._params[name] if name in self._params else self._frozen[name]
+        raise ShapeError("head: the network has no nn.Linear layer: end it with one.")
 
     @torch.no_grad()
     def predict(self, x: Tensor, *, batch_size: int = 1024) -> Tensor:

@@ -11,8 +11,8 @@ from .errors import ShapeError
 from .functional import FunctionalNet, in_mode
 from .optimiser import Optimiser
 from .randomness import seeded
+from .ranks import mean_over_ranks
 from .rules import Rule
-from .student import mean_over_ranks
 
 
 class TaughtNet(nn.Module):

@@ -8,11 +8,12 @@ from ..lesson import Batch, Lesson, Loss
 from ..losses import cross_entropy
 from ..optimiser import Optimiser
 from ..randomness import counter, permutation, stream
+from ..ranks import mean_over_ranks
 from ..real_sets import Real, of_classes
 from ..rules import Rule
 from ..siamese import Siamese
 from ..starts import Starts, drawn_for
-from ..student import Student, mean_over_ranks
+from ..student import Student
 from .lessons import DistilledSet, check_start
 
 

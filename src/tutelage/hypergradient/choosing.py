@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
+from ..memory import Kept
 from ..rules import SGD, Rule
 from ..student import Student
 from .base import Hypergradient
@@ -35,18 +35,10 @@ def sizes_of(student: Student, x: Tensor, budget: int = 1 << 30) -> Sizes:
         x: inputs (N, ...) of a batch as in training.
         budget: bytes for the look-ahead.
     """
-    own = {p.untyped_storage().data_ptr() for p in student.params.values()}
-    seen: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    kept = Kept(besides=student.params.values())
+    with kept.watched():
         student.at({}).logits(x)
-    return Sizes(sum(p.nbytes for p in student.params.values()), sum(seen.values()), budget)
+    return Sizes(sum(p.nbytes for p in student.params.values()), kept.bytes, budget)
 
 
 def auto(steps: int, sizes: Sizes, rule: Rule) -> Hypergradient:

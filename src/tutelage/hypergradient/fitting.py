@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..lesson import Lesson
-from ..memory import free_bytes
+from ..memory import Kept, free_bytes
 from ..student import Student
 from .base import Hypergradient
 from .problem import Problem, Taught, leafed, tensors
@@ -28,20 +28,12 @@ def tape_bytes(student: Student, taught: Taught) -> int:
         taught: a lesson, or a function that teaches it.
     """
     here = leafed(student)
-    own = {tensor.untyped_storage().data_ptr() for tensor in tensors(here)}
-    seen: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    kept = Kept(besides=tensors(here))
+    with kept.watched():
         there = here.after(taught if isinstance(taught, Lesson) else taught(here))
     for tensor in tensors(there):
-        pack(tensor)
-    return sum(seen.values())
+        kept.add(tensor)
+    return kept.bytes
 
 
 def check_tape(student: Student, lessons: Sequence[Taught], truncate: int | None = None) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from . import setting, tables
-from .markup import Markup, element, paragraph, text
+from . import setting
+from .markup import Markup
 from .reading import Run
 
 _RATES = {
@@ -17,29 +17,8 @@ _RATES = {
 
 def head(run: Run) -> Markup:
     """Title, the setting in a paragraph, the facts."""
-    facts = dict(setting.fact_rows(run))
     own = {"Teacher": _teacher(run), "Student": _student(run), "Training": _training(run), "Answers": _answers(run)}
-    names = (
-        "Data",
-        "Rows",
-        "Classes",
-        "Teacher",
-        "Student",
-        "Training",
-        "Answers",
-        "Seeds",
-        "Device",
-        "Versions",
-        "Time",
-    )
-    rows = [(name, value) for name in names if (value := own.get(name) or facts.get(name, ""))]
-    return element(
-        "header",
-        element("p", text("tutelage report"), class_="kicker"),
-        element("h1", text(setting.title(run))),
-        paragraph(*sentences(run), class_="lead"),
-        tables.facts(rows),
-    )
+    return setting.head(run, sentences(run), setting.with_own(run, own))
 
 
 def sentences(run: Run) -> list[str]:

@@ -28,13 +28,7 @@ _VERDICTS = (("better", "beaten by"), ("tie", "tied with"), ("worse", "better th
 
 def head(run: Run) -> Markup:
     """Title, the setting in a paragraph, the facts."""
-    return element(
-        "header",
-        element("p", text("tutelage report"), class_="kicker"),
-        element("h1", text(setting.title(run))),
-        paragraph(*setting.sentences(run), class_="lead"),
-        tables.facts(setting.fact_rows(run)),
-    )
+    return setting.head(run, setting.sentences(run), setting.fact_rows(run))
 
 
 def outcome(run: Run, looks: Looks) -> Markup:

@@ -1,10 +1,12 @@
 """The setting of a run in words: what was learned from what, by whom, on what machine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from . import tables
+from .markup import Markup, element, paragraph, text
 from .reading import Run
 
 _SHOWN_CLASSES = 20
@@ -18,6 +20,24 @@ _COMPAT = {
 def title(run: Run) -> str:
     """Return the recipe and the data, such as ``curricula on digits``."""
     return " on ".join(str(name) for name in (run.result.get("recipe"), run.part("data").get("name")) if name)
+
+
+def head(run: Run, told: Iterable[str], facts: Sequence[tuple[str, str]]) -> Markup:
+    """Title, the setting in a paragraph, the facts."""
+    return element(
+        "header",
+        element("p", text("tutelage report"), class_="kicker"),
+        element("h1", text(title(run))),
+        paragraph(*told, class_="lead"),
+        tables.facts(facts),
+    )
+
+
+def with_own(run: Run, own: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the facts that all runs have, and between them those of one kind of run; nothing that is not known."""
+    facts = dict(fact_rows(run))
+    names = ("Data", "Rows", "Classes", *own, "Seeds", "Device", "Versions", "Time")
+    return [(name, value) for name in names if (value := own.get(name) or facts.get(name, ""))]
 
 
 def sentences(run: Run) -> list[str]:

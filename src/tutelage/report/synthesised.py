@@ -59,22 +59,13 @@ def body(run: Run) -> list[Markup | None]:
 
 def head(run: Run) -> Markup:
     """Title, the setting in a paragraph, the facts."""
-    facts = dict(setting.fact_rows(run))
     own = {
         "Images": _images(run),
         "Network": _network(run),
         "Judged by": synthesised_lessons.judges(run),
         "Learned": _learned(run),
     }
-    names = ("Data", "Rows", "Classes", *own, "Seeds", "Device", "Versions", "Time")
-    rows = [(name, value) for name in names if (value := own.get(name) or facts.get(name, ""))]
-    return element(
-        "header",
-        element("p", text("tutelage report"), class_="kicker"),
-        element("h1", text(setting.title(run))),
-        paragraph(*_sentences(run), class_="lead"),
-        tables.facts(rows),
-    )
+    return setting.head(run, _sentences(run), setting.with_own(run, own))
 
 
 def _sentences(run: Run) -> list[str]:

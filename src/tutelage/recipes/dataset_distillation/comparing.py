@@ -1,6 +1,8 @@
 """What a distilled set has to be better than: real sets taught alike, nearest neighbours, free training, all data."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from ...distilled.free_training import RATES, Augment, as_examples, at_best_rate
 from ...distilled.poison import Poison
 from ...real_sets import CHOICES, draws
 from ...rules import Adam
+from ...student import Student
 from .judging import after, along, attacked, neighbour_accuracy, tuned
 from .networks import Networks, some
 from .options import FLIPPED, Chosen
@@ -108,22 +111,18 @@ def trained_freely(
     """
     starts = some(networks.judges, 0, options.free_nets)
     found: Record = {}
+    how: dict[str, Any] = {
+        "epochs": options.free_epochs,
+        "augment": augment,
+        "freeze_buffers": networks.frozen,
+        "seed": seed,
+    }
+
+    def at_rate(images: Tensor, labels: Tensor, lr: float) -> Student:
+        return train_freely(networks.net, starts, images, labels, lr=lr, **how)
+
     for name, (images, labels) in sets.items():
-        chosen = at_best_rate(
-            lambda lr, x=images, y=labels: train_freely(  # type: ignore[misc]  # mypy knows no defaults of lambdas
-                networks.net,
-                starts,
-                x,
-                y,
-                lr=lr,
-                epochs=options.free_epochs,
-                augment=augment,
-                freeze_buffers=networks.frozen,
-                seed=seed,
-            ),
-            rates,
-            *domain.tuning,
-        )
+        chosen = at_best_rate(partial(at_rate, images, labels), rates, *domain.tuning)
         found[name] = {
             "accuracies": accuracies(chosen.student, domain.test_x, domain.test_y).tolist(),
             "rate": chosen.lr,

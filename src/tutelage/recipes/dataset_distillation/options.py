@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
+from ..naming import DataOptions
 from ..options import pick_device
 
 Chosen: TypeAlias = Any
@@ -17,18 +18,9 @@ Init = Literal["fixed", "random", "pretrained", "pretrained-fixed"]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataOptions):
     """Options of the recipe; None means: chosen by the profile, the objective, the method, or for the data."""
 
-    data: str = "digits"
-    """Data set: digits, mnist, cifar10, cifar100, a Parquet, npz, csv or TFRecord file, an image folder, a folder of
-    CIFAR's own binary files, or a Hub name owner/name."""
-    label: str | None = None
-    """Label column of Parquet, csv, TFRecord or Hub data."""
-    image: str | None = None
-    """Image column of Parquet, TFRecord or Hub data."""
-    classes: int | None = None
-    """Number of classes, for files that do not name them."""
     resize: int | None = None
     """Bring images to this many pixels a side; those of --source as well."""
     channels: Literal[1, 3] | None = None

@@ -12,9 +12,10 @@ from ...frozen import Frozen
 from ...lesson import Batch, Lesson
 from ...optimiser import Optimiser
 from ...randomness import seeded, stream
+from ...ranks import mean_over_ranks
 from ...rules import Adam, Rule
 from ...soft_targets import KnowledgeDistillation, SoftTarget, TargetLoss
-from ...student import Student, mean_over_ranks
+from ...student import Student
 from ...teacher import Teacher
 
 

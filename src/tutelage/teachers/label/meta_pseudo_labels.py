@@ -14,6 +14,7 @@ from ...lesson import Batch, Lesson, Loss
 from ...losses import cross_entropy
 from ...masks import Mask, Silence
 from ...randomness import counter, stream
+from ...ranks import ranks
 from ...rules import SGD, Rule
 from ...semi_supervised import (
     UDA,
@@ -25,7 +26,7 @@ from ...semi_supervised import (
     labelled_weights,
     view_of,
 )
-from ...student import Student, ranks
+from ...student import Student
 from ...taught_net import TaughtNet, check_answers
 from ...teacher import Teacher
 

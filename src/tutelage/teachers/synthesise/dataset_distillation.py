@@ -26,10 +26,11 @@ from ...losses import cross_entropy
 from ...nets.together import Each, How, Together, check_stateless, frozen, perceptron
 from ...optimiser import Optimiser
 from ...randomness import counter, hashed_tensor, integer_tensor, stream
+from ...ranks import mean_over_ranks
 from ...real_sets import check_classes
 from ...rules import SGD, Adam, Rate, RuleState
 from ...starts import Starts, drawn_for
-from ...student import Student, mean_over_ranks
+from ...student import Student
 from ...teacher import Teacher
 
 Engine: TypeAlias = Literal["auto", "loop", "vmap", "hand", "compile"]

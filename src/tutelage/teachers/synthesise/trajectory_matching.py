@@ -27,9 +27,10 @@ from ...lesson import Batch, Lesson
 from ...nets.together import Each
 from ...optimiser import Optimiser
 from ...randomness import counter, permutation, stream
+from ...ranks import mean_over_ranks
 from ...rules import SGD, Adam, Rule
 from ...siamese import Siamese
-from ...student import Student, mean_over_ranks
+from ...student import Student
 from ...teacher import Teacher
 
 _BETAS = (0.5, 0.999)

@@ -1,0 +1,135 @@
+"""Teachers that select: each shows the rows of a pool that score highest, and remembers which it has shown."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import ConfigError, NotFiniteError
+from .lesson import Batch, Lesson, Loss
+from .losses import cross_entropy
+from .mcboost import check_labels
+from .pools import Filter, Look, classes_of, everything
+from .student import Student
+from .teacher import Teacher
+
+Beside = Callable[[Look, Tensor], Mapping[str, Any]]
+"""What to note beside the chosen rows: (look, rows int64 (k,)) -> notes by name."""
+
+
+class Selecting(Teacher):
+    """Shows a few rows of a pool at a time: those of largest score, ties to the lowest index, none twice.
+
+    ``teach`` takes the whole pool as its batch and returns the rows to show now; ``learn`` takes note that they were
+    shown, by index, so that a pool may be filtered or arranged anew in between.
+
+    Args:
+        keep: which rows may be shown; default: all.
+        rows: how many to show at a time, >= 1; each is chosen as if those before it had been shown, by a student that
+            has not studied them yet.
+        again: whether a row may be shown more than once.
+        loss: what the student studies the rows by, (logits, labels) -> (n,).
+        beside: what to note beside the chosen rows, such as images that go with them.
+        seed: of draws.
+
+    Raises:
+        ConfigError: for fewer than one row; when asked for more rows than the pool has.
+        DataError: for labels that the student does not know.
+        NotFiniteError: if a score is NaN, as those of a student that diverged are.
+    """
+
+    def __init__(
+        self,
+        keep: Filter = everything,
+        *,
+        rows: int = 1,
+        again: bool = False,
+        loss: Loss = cross_entropy,
+        beside: Beside | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if rows < 1:
+            raise ConfigError(f"rows = {rows}, but a step shows 1 row or more.")
+        self.keep, self.rows, self.again, self.loss, self.seed = keep, rows, again, loss, seed
+        self.beside = beside
+        self.shown: list[int] = []
+
+    @abstractmethod
+    def score(self, look: Look, free: Tensor) -> Tensor:
+        """Return the scores (N,) of the pool's rows; the largest among ``free`` is shown.
+
+        Args:
+            look: what is known at this step.
+            free: bool (N,), the rows that may be shown now, at least one.
+
+        Returns:
+            Minus infinity for rows that are not to be shown now.
+        """
+
+    def teach(self, batch: Batch, student: Student) -> Lesson:
+        """Return the rows to show now, each with weight 1.
+
+        ``notes``: ``index`` of the rows in the data set and ``row`` in the pool, int64 (k,), ``score`` (k,), ``kept``,
+        how many rows of the pool may be shown, and ``class_counts`` (K,) of those.
+        """
+        look, found = self.looked(batch, student), []
+        for _ in range(self.rows):
+            best, score = self._best(look)
+            found.append((best, score))
+            look = look.showing(best)
+        row = torch.tensor([r for r, _ in found], device=batch.x.device)
+        counts = torch.bincount(batch.y[look.kept].long(), minlength=look.classes)
+        notes = {
+            "index": batch.index[row],
+            "row": row,
+            "score": torch.stack([s for _, s in found]),
+            "kept": int(look.kept.sum()),
+            "class_counts": counts,
+            **({} if self.beside is None else self.beside(look, row)),
+        }
+        weight = torch.ones(len(row), dtype=batch.weight_dtype, device=batch.x.device)
+        return Lesson(batch.x[row], batch.y[row], weight, self.loss, notes)
+
+    def learn(self, lesson: Lesson, student: Student, validation: Batch | None) -> dict[str, Any]:
+        """Remember that these rows were shown."""
+        self.shown.extend(lesson.notes["index"].tolist())
+        return {"shown": len(self.shown)}
+
+    def looked(self, pool: Batch, student: Student) -> Look:
+        """Return what this teacher knows now."""
+        classes = classes_of(student, pool)
+        check_labels(pool.y, classes)
+        shown = torch.tensor(self.shown, dtype=pool.index.dtype, device=pool.index.device)
+        shown = (shown[:, None] == pool.index).nonzero()[:, 1]
+        return Look(pool, student, self.keep(pool, classes), shown, self.seed, len(self.shown))
+
+    def _best(self, look: Look) -> tuple[int, Tensor]:
+        """The free row of largest score, and that score."""
+        free = look.kept.clone()
+        if not self.again:
+            free[look.shown] = False
+        if not bool(free.any()):
+            raise ConfigError(
+                f"asked for row {look.step + 1}, but the pool has {len(look.pool)} rows, of which "
+                f"{int(look.kept.sum())} may be shown, each once: ask for fewer, or filter less."
+            )
+        scores = self.score(look, free).detach().masked_fill(~free, -torch.inf)
+        if bool(scores.isnan().any()):
+            raise NotFiniteError(
+                f"{type(self).__name__}: the score of row {int(scores.isnan().nonzero()[0])} is NaN after "
+                f"{look.step} rows; the student diverged: use a smaller learning rate."
+            )
+        largest = scores.max()
+        ties = ((scores == largest) & free).nonzero().squeeze(1)
+        return int(ties[look.pool.index[ties].argmin()]), largest
+
+    def get_extra_state(self) -> Tensor:
+        """Return the indices of the rows shown so far, int64 (T,), in order."""
+        return torch.tensor(self.shown, dtype=torch.long)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take over what :meth:`get_extra_state` gave."""
+        self.shown = [int(index) for index in state]
