@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from . import __version__
 from .allocator import keep_freed_memory
+from .cli_answers import answers
 from .cli_distilled import distilled_app
 from .cli_mentor import mentor_app
 from .display import Bars, catalogue_table, conclusions, console, described, result_table, silent_masks
@@ -26,6 +27,7 @@ from .recipes import (
     dataset_distillation,
     deep_interactions,
     distillation,
+    maxgrad,
     mentornet,
     pseudo_labels,
 )
@@ -42,6 +44,7 @@ run_app = App(name="run", help="Run a recipe: compare teachers over paired seeds
 app.command(run_app)
 app.command(mentor_app)
 app.command(distilled_app)
+app.command(answers)
 
 _out = console()
 
@@ -130,6 +133,7 @@ def list_all() -> None:
     others |= {name: (text, "") for name, text in distillation.ABOUT.items() if name not in others}
     others |= {name: (arm.about, "") for name, arm in data_distillation.ARMS.items() if name not in others}
     others |= {name: (text, "") for name, text in dataset_distillation.ABOUT.items() if name not in others}
+    others |= {name: (text, "") for name, text in maxgrad.ABOUT.items() if name not in others}
     _out.print(catalogue_table("Further arms of the recipes", others))
     _out.print(catalogue_table("Recipes", {name: described(module) for name, module in RECIPES.items()}))
 
