@@ -2,8 +2,8 @@
 
     python benchmarks/selection.py [--rounds 9] [--json benchmarks/results/selection-DEVICE.json]
 
-Embeddings are drawn at random. All variants of a row take turns in one process; a ratio is that of medians over rounds.
-"loop" visits one row after another and forms its gradient from a tiled matrix of K codewords, in numpy, as the published
+Embeddings are drawn at random. All variants of a row take turns in one process; a ratio is one of medians over rounds.
+"loop" visits one row after another and forms its gradient from a tiled matrix of codewords, in numpy, as the published
 code does; "autograd" asks PyTorch for the gradient of one row after another, "vmap" for all of them at once.
 """
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .errors import ConfigError, NotFiniteError
 from .lesson import Batch, Lesson, Loss
+from .linear_sgd import Labels
 from .losses import cross_entropy
 from .mcboost import check_labels
 from .pools import Filter, Look, classes_of, everything
@@ -22,6 +23,9 @@ Beside = Callable[[Look, Tensor], Mapping[str, Any]]
 class Selecting(Teacher):
     """Shows a few rows of a pool at a time: those of largest score, ties to the lowest index, none twice.
 
+    Scores that differ by no more than rounding are ties: the same row in another place of the pool may get other last
+    bits, and it is not the place that is to decide.
+
     ``teach`` takes the whole pool as its batch and returns the rows to show now; ``learn`` takes note that they were
     shown, by index, so that a pool may be filtered or arranged anew in between.
 
@@ -31,6 +35,7 @@ class Selecting(Teacher):
             has not studied them yet.
         again: whether a row may be shown more than once.
         loss: what the student studies the rows by, (logits, labels) -> (n,).
+        labels: what the pool's labels are: class ids, or numbers, of which there are no counts a class.
         beside: what to note beside the chosen rows, such as images that go with them.
         seed: of draws.
 
@@ -47,6 +52,7 @@ class Selecting(Teacher):
         rows: int = 1,
         again: bool = False,
         loss: Loss = cross_entropy,
+        labels: Labels = "classes",
         beside: Beside | None = None,
         seed: int = 0,
     ) -> None:
@@ -54,7 +60,7 @@ class Selecting(Teacher):
         if rows < 1:
             raise ConfigError(f"rows = {rows}, but a step shows 1 row or more.")
         self.keep, self.rows, self.again, self.loss, self.seed = keep, rows, again, loss, seed
-        self.beside = beside
+        self.labels, self.beside = labels, beside
         self.shown: list[int] = []
 
     @abstractmethod
@@ -73,7 +79,7 @@ class Selecting(Teacher):
         """Return the rows to show now, each with weight 1.
 
         ``notes``: ``index`` of the rows in the data set and ``row`` in the pool, int64 (k,), ``score`` (k,), ``kept``,
-        how many rows of the pool may be shown, and ``class_counts`` (K,) of those.
+        how many rows of the pool may be shown, and ``class_counts`` (K,) of those if labels are class ids.
         """
         look, found = self.looked(batch, student), []
         for _ in range(self.rows):
@@ -81,13 +87,12 @@ class Selecting(Teacher):
             found.append((best, score))
             look = look.showing(best)
         row = torch.tensor([r for r, _ in found], device=batch.x.device)
-        counts = torch.bincount(batch.y[look.kept].long(), minlength=look.classes)
         notes = {
             "index": batch.index[row],
             "row": row,
             "score": torch.stack([s for _, s in found]),
             "kept": int(look.kept.sum()),
-            "class_counts": counts,
+            **self._counts(look),
             **({} if self.beside is None else self.beside(look, row)),
         }
         weight = torch.ones(len(row), dtype=batch.weight_dtype, device=batch.x.device)
@@ -101,10 +106,16 @@ class Selecting(Teacher):
     def looked(self, pool: Batch, student: Student) -> Look:
         """Return what this teacher knows now."""
         classes = classes_of(student, pool)
-        check_labels(pool.y, classes)
+        if self.labels == "classes":
+            check_labels(pool.y, classes)
         shown = torch.tensor(self.shown, dtype=pool.index.dtype, device=pool.index.device)
         shown = (shown[:, None] == pool.index).nonzero()[:, 1]
-        return Look(pool, student, self.keep(pool, classes), shown, self.seed, len(self.shown))
+        return Look(pool, student, classes, self.keep(pool, classes), shown, self.seed, len(self.shown))
+
+    def _counts(self, look: Look) -> dict[str, Tensor]:
+        if self.labels == "numbers":
+            return {}
+        return {"class_counts": torch.bincount(look.pool.y[look.kept].long(), minlength=look.classes)}
 
     def _best(self, look: Look) -> tuple[int, Tensor]:
         """The free row of largest score, and that score."""
@@ -123,7 +134,7 @@ class Selecting(Teacher):
                 f"{look.step} rows; the student diverged: use a smaller learning rate."
             )
         largest = scores.max()
-        ties = ((scores == largest) & free).nonzero().squeeze(1)
+        ties = (free & _ties(scores, largest)).nonzero().squeeze(1)
         return int(ties[look.pool.index[ties].argmin()]), largest
 
     def get_extra_state(self) -> Tensor:
@@ -133,3 +144,9 @@ class Selecting(Teacher):
     def set_extra_state(self, state: Tensor) -> None:
         """Take over what :meth:`get_extra_state` gave."""
         self.shown = [int(index) for index in state]
+
+
+def _ties(scores: Tensor, largest: Tensor) -> Tensor:
+    """Which scores (N,) differ from the largest by no more than rounding, of the size of the finite ones."""
+    size = scores.abs().nan_to_num(posinf=0.0).max()
+    return (scores == largest) | (scores >= largest - 32 * torch.finfo(scores.dtype).eps * size)
