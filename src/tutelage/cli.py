@@ -27,12 +27,13 @@ from .recipes import (
     dataset_distillation,
     deep_interactions,
     distillation,
+    iterative,
     maxgrad,
     mentornet,
     pseudo_labels,
 )
 from .runs import RunFolder
-from .teachers import CATALOGUE
+from .teachers import CATALOGUE, SELECTING
 
 app = App(
     name="tutelage",
@@ -127,6 +128,8 @@ def list_all() -> None:
     """List teachers and recipes, with their papers."""
     teachers = {name: described(factory) for name, factory in CATALOGUE.items()}
     _out.print(catalogue_table("Teachers", teachers))
+    selecting = {name: described(factory) for name, factory in SELECTING.items()}
+    _out.print(catalogue_table("Teachers that select from a pool", selecting))
     arms = {**deep_interactions.ARMS, **mentornet.ARMS}
     others = {name: (text, "") for name, (_, text) in arms.items() if name not in CATALOGUE}
     others |= {name: (arm.about, "") for name, arm in pseudo_labels.ARMS.items() if name not in others}
@@ -134,6 +137,7 @@ def list_all() -> None:
     others |= {name: (arm.about, "") for name, arm in data_distillation.ARMS.items() if name not in others}
     others |= {name: (text, "") for name, text in dataset_distillation.ABOUT.items() if name not in others}
     others |= {name: (text, "") for name, text in maxgrad.ABOUT.items() if name not in others}
+    others |= {name: (text, "") for name, text in iterative.ABOUT.items() if name not in others}
     _out.print(catalogue_table("Further arms of the recipes", others))
     _out.print(catalogue_table("Recipes", {name: described(module) for name, module in RECIPES.items()}))
 

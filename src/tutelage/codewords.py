@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .errors import ConfigError
+from .errors import ConfigError, ShapeError
 from .mcboost import CAP
+from .student import Student
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Fit:
         """Return the codewords of B students.
 
         Args:
-            features: (B, n, d); may be one set seen by all, expanded.
+            features: (B, n, d), or (n, d) if all see the same ones.
             labels: class ids (B, n).
             start: (B, K, d), where each begins.
             weight: (B, n), >= 0, what a row counts; 0 for rows that are not there. Default: 1 each.
@@ -46,31 +47,76 @@ class Fit:
         Returns:
             (B, K, d).
         """
-        weight = torch.ones_like(features[..., 0]) if weight is None else weight.to(features.dtype)
+        weight = torch.ones_like(labels, dtype=features.dtype) if weight is None else weight.to(features.dtype)
         share = (weight / weight.sum(1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny))[..., None] / 2
         words, moved = start.clone(), torch.zeros_like(start)
         own = labels.long()[..., None]
-        transposed = features.transpose(1, 2)
+        transposed = features.transpose(-2, -1)
         for _ in range(self.steps):
-            logits = torch.bmm(features, words.transpose(1, 2))
+            logits = answers(features, words)
             weights = ((logits - logits.gather(2, own)) / 2).exp_().clamp_max_(self.cap).scatter_(2, own, 0.0)
             slopes = weights.scatter(2, own, -weights.sum(2, keepdim=True)).mul_(share)
-            gradient = torch.bmm(transposed, slopes).transpose(1, 2)
+            gradient = answers(transposed, slopes.transpose(1, 2)).transpose(1, 2)
             moved.mul_(self.momentum).add_(gradient).add_(words, alpha=self.decay)
             words = words.sub_(moved, alpha=self.lr)
         return words
+
+
+def answers(features: Tensor, words: Tensor) -> Tensor:
+    """Return the logits (B, n, K) of codewords (B, K, d) for features (B, n, d), or (n, d) that all share."""
+    if features.ndim == 3:
+        return torch.bmm(features, words.transpose(1, 2))
+    return (features @ words.flatten(0, 1).T).view(-1, *words.shape[:2]).transpose(0, 1)
+
+
+def turned(rows: Tensor) -> Tensor:
+    """Return rows (N, N) with the inner products of rows (N, d), d > N: linear students tell no difference."""
+    gram = rows.double() @ rows.double().T
+    gram.diagonal().add_(1e-9 * gram.diagonal().mean().clamp_min(1e-9))
+    lower: Tensor = torch.linalg.cholesky(gram)
+    return lower.to(rows.dtype)
 
 
 def centred(x: Tensor, mean: Tensor | None = None, norm: float = 4.0) -> Tensor:
     """Return rows (N, d) less a mean, each scaled to a norm: what the linear student's learning rate is made for.
 
     Args:
-        x: (N, ...), flattened.
+        x: (N, ...), flattened, and made float32 if it is less precise.
         mean: (d,), such as that of a pool; default: that of ``x``.
         norm: of each row; a row that is the mean stays 0.
     """
-    rows = x.flatten(1)
-    rows = rows if rows.is_floating_point() else rows.to(torch.get_default_dtype())
+    rows = wide(x.flatten(1))
     rows = rows - (rows.mean(0) if mean is None else mean)
-    scales: Tensor = norm / rows.norm(dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
-    return rows * scales
+    lengths: Tensor = rows.norm(dim=1, keepdim=True)
+    return rows / lengths.clamp_min(torch.finfo(rows.dtype).tiny) * norm
+
+
+def wide(x: Tensor) -> Tensor:
+    """Return numbers as float32 if they are less precise, such as pixels in bytes and half floats."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def codewords_of(student: Student, features: Tensor, logits: Tensor) -> Tensor:
+    """Return the weights (K, d) of a student's last linear layer, if this is what makes its logits, up to a bias.
+
+    Args:
+        student: whose.
+        features: its embeddings (N, d), as ``student.embed`` gives them.
+        logits: its answers (N, K) to the same rows; of some rows it is enough.
+
+    Raises:
+        ShapeError: if the layer does not give the logits.
+    """
+    words = student.head[1].detach().to(features.dtype)
+    fits = words.shape == (logits.shape[1], features.shape[1])
+    if fits:
+        bias = logits - features @ words.T
+        size = features.norm(dim=1, keepdim=True) * words.norm(dim=1) + logits.abs()
+        near = torch.finfo(student.head[1].dtype).eps ** 0.5 * (size + size[:1])
+        fits = not bool(((bias - bias[:1]).abs() > near).any())
+    if not fits:
+        raise ShapeError(
+            "the student's logits are not what its last linear layer answers, so that the layer's rows are no "
+            "codewords of the classes: end the network with that layer."
+        )
+    return words

@@ -76,15 +76,15 @@ def _mean(summary: Mapping[str, Any] | None) -> str:
     return "" if summary is None else f"{summary['mean']:.2f}".removeprefix("0") if summary["mean"] < 0.995 else "1.0"
 
 
-def _difference(comparison: Mapping[str, Any] | None) -> str:
-    """A paired difference in percentage points: coloured where shown, else grey with a sign of what it is."""
+def _difference(comparison: Mapping[str, Any] | None, scale: float = 100.0) -> str:
+    """A paired difference, in points of a percentage: coloured where shown, else grey with a sign of what it is."""
     if comparison is None:
         return ""
-    mean, width = 100 * comparison["mean_difference"], comparison["ci95"]
+    mean, width = scale * comparison["mean_difference"], comparison["ci95"]
     if width is None:
         return f"{mean:+.1f}"
-    text = f"{mean:+.1f} ±{100 * width:.1f}"
-    verdict = comparison.get("verdict") or ("tie" if abs(mean) <= 100 * width else "better" if mean > 0 else "worse")
+    text = f"{mean:+.1f} ±{scale * width:.1f}"
+    verdict = comparison.get("verdict") or ("tie" if abs(mean) <= scale * width else "better" if mean > 0 else "worse")
     match verdict:
         case "better":
             return f"[green]{text}[/green] "
@@ -140,6 +140,10 @@ def result_table(result: Mapping[str, Any]) -> ResultTable:
         return _by_stage(result)
     if "sets" in result:
         return _by_set(result)
+    if "selection" in result:
+        return _by_shown(result)
+    if "iterative" in result:
+        return _by_distance(result)
     if "noise" not in result and "levels" not in result:
         return _by_label(result)
     return _by_noise(result) if "levels" in result else _by_arm(result)
@@ -264,6 +268,43 @@ def _by_set(result: Mapping[str, Any]) -> ResultTable:
         f"{data['test_rows']:,} test rows, {seeds} seed{'s' if seeds > 1 else ''}"
     )
     return ResultTable(title, caption, columns)
+
+
+def _by_shown(result: Mapping[str, Any]) -> ResultTable:
+    """Selection: accuracy after all rows were shown, by rate of label noise, with paired differences from random."""
+    data, order, facts, seeds = result["data"], result["order"], result["selection"], len(result["seeds"])
+    last = str(facts["size"])
+    columns: list[tuple[str, Sequence[str]]] = [("teacher", order)]
+    for rate, level in facts["levels"].items():
+        differences = {c["a"]: c for c in level["differences"][last]}
+        columns.append((f"noise {rate}", [_percent(level["arms"][name]["accuracy"][last]) for name in order]))
+        columns.append((f"− {facts['baseline']}", [_difference(differences.get(name)) for name in order]))
+    for rate, level in facts["levels"].items():
+        if float(rate):
+            wrong = [f"{100 * level['arms'][name]['wrong']['mean']:.0f}" for name in order]
+            columns.append((f"wrong\n{rate}", wrong))
+    title = (
+        f"{escape(data['name'])}: {facts['size']} of {data['pool_rows']:,} rows shown, "
+        f"{data['test_rows']:,} test rows, {seeds} seed{'s' if seeds > 1 else ''}"
+    )
+    caption = "test accuracy in %, ± 95 % interval; paired differences, = equivalent, ? not shown"
+    return ResultTable(title, f"{caption}; wrong: % of the shown labels", columns)
+
+
+def _by_distance(result: Mapping[str, Any]) -> ResultTable:
+    """Iterative teaching: squared distances to the target, with paired differences in orders of magnitude."""
+    order, facts, seeds = result["order"], result["iterative"], len(result["seeds"])
+    columns: list[tuple[str, Sequence[str]]] = [("teacher", order)]
+    for mark in map(str, facts["marks"]):
+        differences = {c["a"]: c for c in facts["differences"][mark]}
+        ends = [facts["arms"][name]["distance"][mark]["median"] for name in order]
+        columns.append((f"{mark} steps", [f"{value:.1e}" for value in ends]))
+        columns.append((f"− {facts['baseline']}", [_difference(differences.get(name), 1.0) for name in order]))
+    steps = [facts["arms"][name]["reached"]["median"] for name in order]
+    columns.append(("arrives", ["-" if value is None else f"{value:g}" for value in steps]))
+    title = f"{escape(result['data']['name'])}: {result['data']['pool_rows']:,} rows, {seeds} seed{'s' * (seeds > 1)}"
+    caption = "median squared distance to the target; paired differences in orders of magnitude, = equivalent"
+    return ResultTable(title, f"{caption}, ? not shown; arrives: median steps until it is near", columns)
 
 
 def silent_masks(result: Mapping[str, Any]) -> list[str]:

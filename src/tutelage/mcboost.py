@@ -23,7 +23,9 @@ CAP = 20.0
 
 
 def check_labels(labels: Tensor, classes: int, what: str = "the pool") -> None:
-    """Raise a DataError unless labels (N,) are integers in 0 .. classes - 1."""
+    """Raise a ShapeError unless labels are (N,), and a DataError unless they are integers in 0 .. classes - 1."""
+    if labels.ndim != 1:
+        raise ShapeError(f"{what} has labels of shape {tuple(labels.shape)}, but needs (N,), one class id a row.")
     if labels.is_floating_point() or labels.is_complex():
         raise DataError(f"{what} has labels of type {labels.dtype}, but needs class ids: use .long().")
     outside = ((labels < 0) | (labels >= classes)).nonzero()
@@ -72,7 +74,7 @@ def mcboost(logits: Tensor, target: Tensor, *, cap: float = CAP) -> Tensor:
     if cap == math.inf:
         return exponents.exp().sum(1)
     knee = math.log(cap)
-    return (exponents.clamp_max(knee).exp() + cap * (exponents - knee).clamp_min(0)).sum(1)
+    return torch.where(exponents > knee, cap * (1 + exponents - knee), exponents.clamp_max(knee).exp()).sum(1)
 
 
 def mcboost_published(logits: Tensor, target: Tensor) -> Tensor:
@@ -111,7 +113,8 @@ def log_score(logits: Tensor, labels: Tensor, codewords: Tensor) -> Tensor:
     Returns:
         (N,); the smallest float's logarithm where codewords coincide.
     """
-    return _log_norm(logits, labels, codewords @ codewords.T)
+    centred = codewords - codewords.mean(0)  # what they have in common cancels in A, but not in floating point
+    return _log_norm(logits, labels, centred @ centred.T)
 
 
 def log_head_score(logits: Tensor, labels: Tensor, features: Tensor) -> Tensor:
@@ -140,10 +143,8 @@ def log_pair_scores(logits: Tensor, labels: Tensor, codewords: Tensor) -> Tensor
     Returns:
         (N, K); minus infinity for the row's own class.
     """
-    gram = codewords @ codewords.T
-    norms = gram.diagonal()
-    distances = (norms[:, None] + norms - 2 * gram).clamp_min(torch.finfo(gram.dtype).tiny)
-    return 2 * gaps(logits, labels) + distances.log()[labels.long()]
+    distances = torch.cdist(codewords, codewords, compute_mode="donot_use_mm_for_euclid_dist")
+    return 2 * (gaps(logits, labels) + distances.clamp_min(torch.finfo(distances.dtype).tiny).log()[labels.long()])
 
 
 def _log_norm(logits: Tensor, labels: Tensor, gram: Tensor | None) -> Tensor:

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from .codewords import Fit, centred
-from .errors import ConfigError, DataError, ShapeError
+from .codewords import Fit, answers, centred, codewords_of, turned, wide
+from .errors import ConfigError, DataError, NotFiniteError, ShapeError
 from .fingerprints import of_tensor
 from .lesson import Batch, Lesson
 from .mcboost import check_labels
@@ -56,7 +55,9 @@ class Reference(Protocol):
 
 @dataclass(frozen=True)
 class LinearReference:
-    """The linear codeword student on the inputs, flattened, centred on the rows it sees, each of one norm.
+    """The linear codeword student on the inputs, flattened, less their mean over the pool, each of one norm.
+
+    Of the rows that a model does not see it knows that mean alone, and no label.
 
     Attributes:
         fit: how it is fitted, from 0.
@@ -68,12 +69,10 @@ class LinearReference:
 
     def __call__(self, pool: Batch, classes: int, seen: Tensor) -> Tensor:
         """Return logits (B, N, K); see :class:`Reference`."""
-        x = pool.x.flatten(1)
-        x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
-        rows = torch.stack([centred(x, x[mask].mean(0), self.norm) for mask in seen])
-        start = rows.new_zeros(len(seen), classes, rows.shape[2])
-        words = self.fit(rows, pool.y.expand(len(seen), -1), start, seen)
-        return torch.bmm(rows, words.transpose(1, 2))
+        rows = centred(pool.x, norm=self.norm)
+        rows = rows if rows.shape[1] <= len(rows) else turned(rows)
+        start = rows.new_zeros(len(seen), classes, rows.shape[1])
+        return answers(rows, self.fit(rows, pool.y.expand(len(seen), -1), start, seen))
 
 
 @dataclass(frozen=True)
@@ -130,46 +129,54 @@ def everything(pool: Batch, classes: int) -> Tensor:
     return torch.ones(len(pool), dtype=torch.bool, device=pool.x.device)
 
 
-@dataclass(frozen=True)
-class Duplicates:
-    """Keep the first, by index, of rows with the same input; if they differ in their labels, none of them.
+def without_duplicates() -> Filter:
+    """Return a filter that keeps the first, by index, of rows with the same input, or none if their labels differ.
 
     Two labels for one image teach nothing, and one of them is wrong.
     """
-
-    def __call__(self, pool: Batch, classes: int) -> Tensor:
-        """Return bool (N,)."""
-        groups: dict[str, list[int]] = {}
-        for row in pool.index.argsort().tolist():
-            groups.setdefault(of_tensor(pool.x[row]), []).append(row)
-        keep = torch.zeros(len(pool), dtype=torch.bool)
-        for rows in groups.values():
-            keep[rows[0]] = len(set(pool.y[rows].tolist())) == 1
-        return keep.to(pool.x.device)
+    return OfPool(_first_of_equal)
 
 
-without_duplicates = Duplicates()
+def _first_of_equal(pool: Batch, classes: int) -> Tensor:
+    groups: dict[str, list[int]] = {}
+    x = pool.x.cpu()
+    for row in pool.index.argsort().tolist():
+        groups.setdefault(of_tensor(x[row]), []).append(row)
+    keep = torch.zeros(len(pool), dtype=torch.bool)
+    for rows in groups.values():
+        keep[rows[0]] = len(set(pool.y[rows].tolist())) == 1
+    return keep.to(pool.x.device)
 
 
-@dataclass(frozen=True)
 class Every:
-    """Keep what all of some filters keep.
+    """Keep what all of some filters keep, each of which sees the rows that those before it kept.
 
-    Attributes:
-        filters: one or more.
+    So a reference that comes after :func:`without_duplicates` judges no row by a model that saw its twin.
+
+    Args:
+        filters: in order; none keeps everything.
     """
 
-    filters: Sequence[Filter]
+    def __init__(self, filters: Sequence[Filter]) -> None:
+        self.filters = tuple(filters)
+        self._keep = OfPool(self._find)
 
     def __call__(self, pool: Batch, classes: int) -> Tensor:
         """Return bool (N,)."""
-        return torch.stack([keep(pool, classes) for keep in self.filters]).all(0)
+        return self._keep(pool, classes)
+
+    def _find(self, pool: Batch, classes: int) -> Tensor:
+        rows = torch.arange(len(pool), device=pool.x.device)
+        for keep in self.filters:
+            views = {name: view[rows] for name, view in pool.views.items()}
+            rows = rows[keep(Batch(pool.x[rows], pool.y[rows], pool.index[rows], views=views), classes)]
+        return torch.zeros_like(pool.index, dtype=torch.bool).index_fill_(0, rows, True)
 
 
 class Consistent:
     """Keep the rows whose label a reference model predicts: wrong labels are the hardest examples of all.
 
-    Cross-fitted, each row is judged by a model that has not seen it. A fold is every ``folds``-th row of a class, in an
+    Cross-fitted, each row is judged by a model that has not seen it. The rows are dealt to folds class by class, in an
     order drawn from (seed, index), so that each model sees all classes.
 
     Args:
@@ -181,7 +188,8 @@ class Consistent:
 
     Raises:
         ConfigError: for fewer than two folds, a negative quota.
-        DataError: when asked, if the filter leaves a class of the student without a row.
+        DataError: when asked, if the filter leaves a class of the pool without a row.
+        NotFiniteError: when asked, if a model answers NaN.
     """
 
     def __init__(
@@ -206,7 +214,10 @@ class Consistent:
         seen = everybody if self.folds is None else fold != torch.arange(self.folds, device=fold.device)[:, None]
         judged = everybody if self.folds is None else ~seen
         if not bool(seen.any(1).all()):
-            raise DataError(f"a pool of {len(pool)} rows has nothing outside one of {self.folds} folds: use fewer.")
+            raise DataError(
+                f"a pool of {len(pool)} rows leaves nothing for a model to see outside one of {self.folds} folds: give "
+                "it more rows, or turn the filter off (everything)."
+            )
         logits = self.reference(pool, classes, seen)
         if logits.shape != (len(seen), len(pool), classes):
             raise ShapeError(
@@ -214,17 +225,19 @@ class Consistent:
                 "each model for all rows."
             )
         own = logits[judged.to(logits.device).int().argmax(0), torch.arange(len(pool), device=logits.device)]
+        if bool(own.isnan().any()):
+            raise NotFiniteError(
+                f"the reference answers NaN to row {int(own.isnan().any(1).nonzero()[0])} of the pool: its training "
+                "diverged, or the inputs hold NaN."
+            )
         return self._kept(pool, own, classes)
 
     def fold(self, pool: Batch) -> Tensor:
         """Return the fold of each row, int64 (N,), in 0 .. folds - 1; 0 if there is but one model."""
-        drawn = hashed_tensor(stream(self.seed, "folds of a pool"), pool.index.long())
-        fold = torch.zeros_like(pool.index, dtype=torch.long)
-        for label in range(int(pool.y.max()) + 1) if self.folds else ():
-            rows = (pool.y == label).nonzero().squeeze(1)
-            rows = rows[drawn[rows].argsort()]
-            fold[rows] = torch.arange(len(rows), device=fold.device) % (self.folds or 1)
-        return fold
+        order = hashed_tensor(stream(self.seed, "folds of a pool"), pool.index.long()).argsort(stable=True)
+        order = order[pool.y[order].argsort(stable=True)]
+        dealt = torch.arange(len(order), device=order.device) % (self.folds or 1)
+        return torch.empty_like(order).scatter_(0, order, dealt)
 
     def _kept(self, pool: Batch, logits: Tensor, classes: int) -> Tensor:
         labels = pool.y.long()[:, None]
@@ -236,10 +249,10 @@ class Consistent:
             if int(keep[rows].sum()) < self.quota:
                 order = sorted(rows.tolist(), key=lambda row: (-float(margins[row]), int(pool.index[row])))
                 keep[order[: self.quota]] = True
-            if not bool(keep[rows].any()):
+            if len(rows) and not bool(keep[rows].any()):
                 raise DataError(
                     f"the consistency filter leaves no row of class {label} ({len(rows)} in the pool): set a quota, or "
-                    "turn the filter off (none)."
+                    "turn the filter off (everything)."
                 )
         return keep
 
@@ -251,6 +264,7 @@ class Look:
     Attributes:
         pool: all rows.
         student: as it is now.
+        classes: K, how many the student knows.
         kept: bool (N,), the rows that may be shown.
         shown: int64 (T,), places in the pool of the rows shown so far that are in it, in order.
         seed: of the teacher's draws.
@@ -259,20 +273,16 @@ class Look:
 
     pool: Batch
     student: Student
+    classes: int
     kept: Tensor
     shown: Tensor
     seed: int
     step: int
     _answers: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
-    @cached_property
-    def classes(self) -> int:
-        """K, how many classes the student knows."""
-        return classes_of(self.student, self.pool)
-
     @property
     def features(self) -> Tensor:
-        """The student's embeddings (N, d) of the pool, in evaluation mode, of one pass a step."""
+        """The student's embeddings (N, d) of the pool, in evaluation mode, of one pass a step; float32 at least."""
         return self._embedded()[0]
 
     @property
@@ -287,16 +297,7 @@ class Look:
         Raises:
             ShapeError: if that layer does not give the logits.
         """
-        words = self.student.head[1].detach()
-        features, logits = self.features[:8], self.logits[:8]
-        fits = words.shape == (logits.shape[1], features.shape[1])
-        bias = logits - features @ words.T if fits else logits
-        if not fits or bool(((bias - bias[0]).abs() > 1e-3 * (logits.abs().max() + 1)).any()):
-            raise ShapeError(
-                "the student's logits are not what its last linear layer answers, so that the layer's rows are no "
-                "codewords of the classes: end the network with that layer."
-            )
-        return words
+        return codewords_of(self.student, self.features[:64], self.logits[:64])
 
     def showing(self, row: int) -> "Look":
         """Return the look after one more row was shown, to the same student."""
@@ -309,11 +310,12 @@ class Look:
         At step t this is class t mod K, or the next one that has a free row.
         """
         turn = (self.pool.y.long() - self.step) % self.classes
-        return free & (turn == turn[free].min()) if bool(free.any()) else free
+        return free & (turn == turn[free].min())
 
     def _embedded(self) -> tuple[Tensor, Tensor]:
         if not self._answers:
-            self._answers.append(self.student.embed(self.pool.x))
+            features, logits = self.student.embed(self.pool.x)
+            self._answers.append((wide(features), wide(logits)))
         return self._answers[0]
 
 

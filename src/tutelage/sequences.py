@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .codewords import Fit
+from .codewords import Fit, codewords_of, wide
 from .errors import ConfigError, NotConverged
 from .lesson import Batch, Lesson, Loss
 from .mcboost import mcboost_published
@@ -66,7 +66,9 @@ class Study(Protocol):
 
 @dataclass(frozen=True)
 class Refitted:
-    """Linear codeword students, fitted anew to all shown rows from where they started, all courses at once.
+    """Students whose last layer, without bias, is fitted anew to all shown rows from where it started, all at once.
+
+    What is before that layer must have nothing to train: it may be nothing at all, or frozen.
 
     Attributes:
         fit: how.
@@ -75,27 +77,33 @@ class Refitted:
     fit: Fit = field(default_factory=Fit)
 
     def __call__(self, courses: Sequence[Course]) -> list[Student]:
-        """Return students whose last layer was fitted; see :class:`Study`.
+        """Return students whose last layer was fitted; see :class:`Study`. All have as many classes and features.
 
         Raises:
-            ConfigError: if a student is more than one linear layer without bias.
+            ConfigError: if a student has parameters to train beside one linear layer without bias.
+            ShapeError: if this layer does not give its logits.
         """
-        heads = [_only_layer(course.start) for course in courses]
         batches = [course.shown for course in courses]
+        embedded = [course.start.embed(batch.x) for course, batch in zip(courses, batches)]
+        features = [wide(found) for found, _ in embedded]
+        starts = [_codewords(course.start, f, wide(z)) for course, f, (_, z) in zip(courses, features, embedded)]
         longest = max(len(batch) for batch in batches)
-        x = torch.stack([_padded(batch.x.flatten(1), longest) for batch in batches])
+        x = torch.stack([_padded(found, longest) for found in features])
         y = torch.stack([_padded(batch.y, longest) for batch in batches])
-        weight = torch.stack([_padded(torch.ones_like(batch.x.flatten(1)[:, 0]), longest) for batch in batches])
-        words = self.fit(x, y, torch.stack([head for _, head in heads]), weight)
+        weight = torch.stack([_padded(torch.ones_like(found[:, 0]), longest) for found in features])
         return [
-            course.start.at({name: own.detach().requires_grad_()})
-            for course, (name, _), own in zip(courses, heads, words)
+            course.start.at({name: own.to(head.dtype).clone().requires_grad_()})
+            for course, own in zip(courses, self.fit(x, y, torch.stack(starts), weight))
+            for name, head in [course.start.head]
         ]
 
 
 @dataclass(frozen=True)
 class Studied:
     """Any students, each of which studies all that it was shown for a number of steps, on all rows at once.
+
+    Batch norm would take its statistics from these few rows, and refuses a single one that gives it one number a
+    channel: begin with ``student.evaluated()``, which keeps those that it has.
 
     Attributes:
         steps: updates after each lesson.
@@ -141,7 +149,8 @@ def teach_together(
 
     Args:
         courses: fresh ones, or such as go on.
-        size: how many rows each has shown in the end.
+        size: how many rows each has shown in the end, at least: a teacher that shows several at a time may end with
+            more.
         study: how the students take in what was shown.
         watch: called after each lesson was studied; what it returns is kept in ``course.watched``.
 
@@ -149,8 +158,10 @@ def teach_together(
         The courses given.
 
     Raises:
-        ConfigError: if a pool has fewer rows than are asked for.
+        ConfigError: for fewer than 1 row, and if a pool has fewer than are asked for.
     """
+    if size < 1:
+        raise ConfigError(f"asked for {size} rows, but a course shows 1 row or more.")
     for course in courses:
         again = getattr(course.teacher, "again", True)
         if size > len(course.pool) and not again:
@@ -181,7 +192,7 @@ def teaching_set(
         teacher: one that selects; it remembers what it showed.
         pool: labelled rows.
         student: the one that is taught; not changed.
-        size: how many rows.
+        size: how many rows; see :func:`teach_together`.
         study: how the student takes in what was shown; default: :class:`Refitted` for a linear student without bias.
         watch: called after each lesson was studied.
 
@@ -211,17 +222,15 @@ def check_fitted(course: Course) -> None:
         )
 
 
-def _only_layer(student: Student) -> tuple[str, Tensor]:
-    """Name and values of the weights of a network that is one linear layer."""
-    name, words = student.head
-    others = [n for n in student.params if n != name]
-    if others or student.has_constants:
+def _codewords(student: Student, features: Tensor, logits: Tensor) -> Tensor:
+    """The weights of a student's last layer, which has no bias and is all that it trains."""
+    name, _ = student.head
+    if list(student.params) != [name] or getattr(student.last_linear, "bias", None) is not None:
         raise ConfigError(
-            f"this student has more parameters than one linear layer without bias "
-            f"({', '.join(others) or 'constants'}), so its "
-            "codewords cannot be fitted alone: embed the pool first, or let it study in steps (Studied)."
+            f"this student trains {', '.join(student.params) or 'nothing'}, but only a last linear layer without bias "
+            "can be fitted alone: embed the pool first, freeze the other layers, or let it study in steps (Studied)."
         )
-    return name, words.detach()
+    return codewords_of(student, features, logits)
 
 
 def _padded(rows: Tensor, length: int) -> Tensor:

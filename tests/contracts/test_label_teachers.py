@@ -1,7 +1,6 @@
 """Teachers that distil keep the laws."""
 
 import pytest
-import torch
 from torch import nn
 
 from tutelage import Teacher
@@ -20,7 +19,7 @@ from tutelage.soft_targets import (
 from tutelage.teachers import Distillation, Hints
 from tutelage.testing import check_teacher, tiny_net
 
-NETS = {kind: tiny_net(kind, seed=4, dtype=torch.float32) for kind in ("plain", "batchnorm", "dropout")}
+NETS = {kind: tiny_net(kind, seed=4) for kind in ("plain", "batchnorm", "dropout")}
 LOSSES = [
     KnowledgeDistillation(),
     LogitMatching(normalize="zscore"),

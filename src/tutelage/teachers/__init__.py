@@ -1,6 +1,7 @@
 """Teachers, by lever. A new method is one file, and its name here.
 
-Everything that follows from the name (contract tests, ``tutelage list``, ``--teachers``) reads :data:`CATALOGUE`.
+Everything that follows from the name (contract tests, ``tutelage list``, ``--teachers``) reads :data:`CATALOGUE`, or
+:data:`SELECTING` of those that choose from a whole pool.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +14,14 @@ from .label.hints import hint_sizes as hint_sizes
 from .label.meta_pseudo_labels import MetaPseudoLabels as MetaPseudoLabels
 from .label.offline import OfflinePseudoLabels as OfflinePseudoLabels
 from .label.uda import UnsupervisedDataAugmentation as UnsupervisedDataAugmentation
+from .select.alignment import Alignment as Alignment
+from .select.at_random import AtRandom as AtRandom
+from .select.el2n import EL2N as EL2N
+from .select.first_then import FirstThen as FirstThen
+from .select.k_center import KCenter as KCenter
 from .select.keep_mask import KeepMask as KeepMask
+from .select.maxgrad import MaxGrad as MaxGrad
+from .select.prototypes import Prototypes as Prototypes
 from .synthesise.dataset_distillation import DatasetDistillation as DatasetDistillation
 from .synthesise.distribution_matching import DistributionMatching as DistributionMatching
 from .synthesise.gradient_matching import GradientMatching as GradientMatching
@@ -45,3 +53,13 @@ CATALOGUE: Mapping[str, Callable[..., Teacher]] = {
     "meta-weight-net": MetaWeightNet,
 }
 """Factories by name; called with the method's own options by keyword, all of them optional."""
+
+SELECTING: Mapping[str, Callable[..., Teacher]] = {
+    "random": AtRandom,
+    "prototypes": Prototypes,
+    "k-center": KCenter,
+    "el2n": EL2N,
+    "alignment": Alignment,
+    "maxgrad": MaxGrad,
+}
+"""Classes by name of teachers that choose from a labelled pool; called with a filter and options by keyword."""

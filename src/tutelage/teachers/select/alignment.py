@@ -8,6 +8,9 @@ from ...mcboost import gaps, mcboost, pulls
 from ...pools import Consistent, Filter, Look
 from ...selecting import Selecting
 
+LARGEST = 30.0
+"""Exponents are brought down to this, all by the same amount, so that products of two weights stay finite."""
+
 
 class Alignment(Selecting):
     """Shows the row whose head gradient has the largest inner product with the pool's mean one.
@@ -38,12 +41,15 @@ class Alignment(Selecting):
     def score(self, look: Look, free: Tensor) -> Tensor:
         """Return inner products (N,), by a common factor smaller where logits are so far apart that they overflow."""
         exponents, features = gaps(look.logits, look.pool.y), look.features
-        exponents = exponents - exponents.amax().clamp_min(0)
-        pull = pulls(exponents, look.pool.y)
+        pull = pulls(exponents - (exponents.amax() - LARGEST).clamp_min(0), look.pool.y)
         mean = pull[look.kept].T @ features[look.kept] / look.kept.sum()
+        if self.cosine:  # of a direction alone, which does not vanish beside rows that pull much harder
+            pull = _unit(pulls(exponents - exponents.amax(1, keepdim=True), look.pool.y))
+            features = _unit(features)
         score: Tensor = ((features @ mean.T) * pull).sum(1)
-        if not self.cosine:
-            return score
-        sizes = pull.norm(dim=1) * features.norm(dim=1)
-        cosines: Tensor = score / sizes.clamp_min(torch.finfo(sizes.dtype).tiny)
-        return cosines
+        return score
+
+
+def _unit(rows: Tensor) -> Tensor:
+    lengths: Tensor = rows.norm(dim=1, keepdim=True)
+    return rows / lengths.clamp_min(torch.finfo(rows.dtype).tiny)

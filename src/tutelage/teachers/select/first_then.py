@@ -1,5 +1,6 @@
 """One teacher for the first rows, another one for the rest."""
 
+from dataclasses import replace
 from typing import Any
 
 from ...errors import ConfigError
@@ -14,7 +15,7 @@ class FirstThen(Teacher):
 
     Prototypes and then MaxGrad is what we recommend: a student that knows nothing yet is pulled equally hard by all
     rows, and one of each class tells it most. Give both teachers the same filter, so that they choose from the same
-    rows.
+    rows. The student studies by the loss of ``then`` from the first row on.
 
     Args:
         first: chooses the first rows.
@@ -22,7 +23,7 @@ class FirstThen(Teacher):
         n: how many ``first`` chooses; usually one of each class.
 
     Raises:
-        ConfigError: for a negative n, and for teachers that show several rows at a time.
+        ConfigError: for a negative n, and for one that is no multiple of the rows that ``first`` shows at a time.
     """
 
     def __init__(self, first: Selecting, then: Selecting, n: int) -> None:
@@ -40,7 +41,8 @@ class FirstThen(Teacher):
 
     def teach(self, batch: Batch, student: Student) -> Lesson:
         """Return the lesson of the teacher whose turn it is."""
-        return (self.first if len(self.first.shown) < self.n else self.then).teach(batch, student)
+        lesson = (self.first if len(self.first.shown) < self.n else self.then).teach(batch, student)
+        return replace(lesson, loss=self.then.loss)
 
     def learn(self, lesson: Lesson, student: Student, validation: Batch | None) -> dict[str, Any]:
         """Have both remember what was shown."""

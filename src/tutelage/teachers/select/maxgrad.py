@@ -75,17 +75,20 @@ def pair_scores(look: Look) -> Tensor:
     explanations = look.pool.views.get("explanation")
     if explanations is None:
         return scores
-    logits = look.student.predict(explanations)
+    logits = look.student.predict(explanations).to(look.logits)
     both = torch.stack([scores, log_pair_scores(logits, look.pool.y, look.codewords)])
     return both.logsumexp(0) - torch.tensor(2.0).log().to(both)
 
 
 def counterfactuals(look: Look, row: Tensor) -> dict[str, Any]:
-    """Return ``counter_class`` (k,) of the rows, and ``counterfactual`` (k,), the index of its nearest kept row."""
+    """Return ``counter_class`` (k,) of the rows, and ``counterfactual`` (k,), the index of its nearest kept row.
+
+    The latter is -1 where the other class has no row that may be shown.
+    """
     counter = pair_scores(look)[row].argmax(1)
-    distances = torch.cdist(look.features[row], look.features)
-    other = (look.pool.y.long() != counter[:, None]) | ~look.kept
-    distances[other] = torch.inf
-    nearest = distances.argmin(1)
-    index = look.pool.index[nearest].where(~other.all(1), -1)
+    exact = "donot_use_mm_for_euclid_dist"
+    distances = torch.cdist(look.features[row], look.features, compute_mode=exact)
+    fits = (look.pool.y.long() == counter[:, None]) & look.kept
+    nearest = distances.where(fits, torch.inf).argmin(1)
+    index = look.pool.index[nearest].where(fits.any(1), -1)
     return {"counter_class": counter, "counterfactual": index}

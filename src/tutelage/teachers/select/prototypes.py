@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from ...pools import Consistent, Filter, Look
 from ...selecting import Selecting
@@ -30,16 +31,16 @@ class Prototypes(Selecting):
     def score(self, look: Look, free: Tensor) -> Tensor:
         """Return minus a distance (N,)."""
         labels, features = look.pool.y.long(), look.features
-        means = class_means(features[look.kept], labels[look.kept], look.classes)
+        sums, counts = class_sums(features[look.kept], labels[look.kept], look.classes)
+        means = sums / counts.clamp_min(1)
         if self.herding:
-            sums = torch.zeros_like(means).index_add_(0, labels[look.shown], features[look.shown])
-            count = torch.bincount(labels[look.shown], minlength=look.classes)[labels, None]
-            features = (sums[labels] + features) / (count + 1)
+            sums, counts = class_sums(features[look.shown], labels[look.shown], look.classes)
+            features = (sums[labels] + features) / (counts[labels] + 1)
         distances: Tensor = (features - means[labels]).norm(dim=1)
         return -distances.masked_fill(~look.in_turn(free), torch.inf)
 
 
-def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Return the mean (K, d) of the rows (n, d) of each class; 0 for one without rows."""
-    sums = features.new_zeros(classes, features.shape[1]).index_add_(0, labels, features)
-    return sums / torch.bincount(labels, minlength=classes).clamp_min(1)[:, None]
+def class_sums(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Return the sum (K, d) of the rows (n, d) of each class, and how many they are (K, 1); equal on every run."""
+    members = one_hot(labels, classes).to(features)
+    return members.T @ features, members.sum(0)[:, None]
