@@ -94,7 +94,7 @@ def test_the_filter_by_loop(folds):
     found, fold = keep(pool, 3), keep.fold(pool)
     for row in range(40):
         seen = torch.ones(40, dtype=torch.bool) if folds is None else fold != fold[row]
-        rows = centred(pool.x, pool.x[seen].mean(0), 4.0)
+        rows = centred(pool.x)
         start = torch.zeros(1, 3, 6, dtype=torch.float64)
         words = Fit(steps=60)(rows[seen][None], pool.y[seen][None], start)[0]
         assert bool(found[row]) == (int((rows[row] @ words.T).argmax()) == int(pool.y[row]))

@@ -13,6 +13,9 @@ from . import (
     dataset_distillation,
     deep_interactions,
     distillation,
+    explain,
+    iterative,
+    maxgrad,
     mentornet,
     pseudo_labels,
     two_moons,
@@ -28,5 +31,8 @@ RECIPES: Mapping[str, ModuleType] = {
     "data-distillation": data_distillation,
     "distillation": distillation,
     "dataset-distillation": dataset_distillation,
+    "maxgrad": maxgrad,
+    "explain": explain,
+    "iterative": iterative,
 }
 """Recipes by name; each module has ``HELP``, ``Config``, ``run`` and ``resume``."""

@@ -3,7 +3,20 @@
 from pathlib import Path
 
 from ..checkpoint import write_atomically
-from . import diagnosis, distilled, few_labels, label_errors, levels, mentors, published, sections, synthesised
+from . import (
+    diagnosis,
+    distilled,
+    explained,
+    few_labels,
+    iterative,
+    label_errors,
+    levels,
+    mentors,
+    published,
+    sections,
+    selected,
+    synthesised,
+)
 from .canvas import looks
 from .document import document
 from .markup import Markup
@@ -40,6 +53,12 @@ def write(path: Path) -> Path:
 def _body(run: Run) -> list[Markup]:
     if synthesised.is_one(run):
         return [part for part in synthesised.body(run) if part is not None]
+    if explained.is_one(run):
+        return [part for part in explained.body(run) if part is not None]
+    if selected.is_one(run):
+        return [part for part in selected.body(run) if part is not None]
+    if iterative.is_one(run):
+        return [part for part in iterative.body(run) if part is not None]
     look = looks(run.arms)
     if few_labels.is_one(run):
         return [part for part in few_labels.body(run, look) if part is not None]

@@ -68,7 +68,7 @@ def learning_curves(curves: Mapping[str, Floats], looks: Mapping[str, Look]) -> 
         axes.grid()
         axes.set_xlabel("epoch")
         axes.set_ylabel("test accuracy, %")
-        _end_labels(axes, bands, looks)
+        end_labels(axes, bands, looks)
         return svg(drawn)
 
 
@@ -79,7 +79,7 @@ def _curve(axes: "Axes", values: Band, colour: str, dash: Any = "-") -> None:
     axes.plot(epochs, values.mean, color=colour, linestyle=dash, linewidth=1.7, marker=marker)
 
 
-def _end_labels(axes: "Axes", bands: Mapping[str, Band], looks: Mapping[str, Look]) -> None:
+def end_labels(axes: "Axes", bands: Mapping[str, Band], looks: Mapping[str, Look]) -> None:
     """Write each arm's name beside the end of its curve, with a line to it, since names may have to move apart."""
     low, high = axes.get_ylim()
     ends = [float(b.mean[-1]) for b in bands.values()]
@@ -123,7 +123,7 @@ def value_curves(curves: Mapping[str, Floats], looks: Mapping[str, Look], label:
         axes.grid()
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
-        _end_labels(axes, bands, looks)
+        end_labels(axes, bands, looks)
         return svg(drawn)
 
 
@@ -150,7 +150,7 @@ def accuracy_by_noise(accuracies: Mapping[str, Floats], rates: Sequence[str], lo
         axes.grid(axis="y")
         axes.set_xlabel("label noise, as requested")
         axes.set_ylabel("test accuracy, %")
-        _end_labels(axes, bands, looks)
+        end_labels(axes, bands, looks)
         return svg(drawn)
 
 

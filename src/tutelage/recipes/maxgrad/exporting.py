@@ -1,0 +1,63 @@
+"""Teaching sets as files: of every arm, seed and rate of noise one, and for image folders the published lists."""
+
+from pathlib import Path
+from typing import Any
+
+from ...data.image_lists import ListedImage, write_image_list
+from ...errors import DataError
+from ...teaching_sets import Provenance, Shown, TeachingSet
+from ..dataset_distillation.pieces import Done
+from ..selection.options import file_name
+from .arms import Arm
+from .plan import Plan
+from .stages import stage_name
+
+_LOGARITHMIC = {"maxgrad": 0, "prototypes-then-maxgrad": 1}
+"""Teachers whose scores are logarithms, and after how many rows a class."""
+
+
+def export(plan: Plan, done: Done, folder: Path) -> None:
+    """Write ``FOLDER/noise-RATE/seed-S/ARM.json``, and ``.txt`` where rows are files.
+
+    Raises:
+        DataError: if something cannot be written.
+    """
+    for rate in plan.levels:
+        for seed in plan.seeds:
+            room = folder / stage_name(rate) / f"seed-{seed}"
+            try:
+                room.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise DataError(f"{room}: cannot be made ({error.strerror}); give another --export.") from None
+            found = done.facts(stage_name(rate), seed)["arms"]
+            for arm in plan.arms:
+                _write(plan, arm, seed, found[arm.name], room / file_name(arm.name))
+
+
+def _write(plan: Plan, arm: Arm, seed: int, own: dict[str, Any], path: Path) -> None:
+    source, classes = plan.material.source, plan.material.classes
+    logarithmic = _LOGARITHMIC.get(arm.teacher)
+    items = []
+    for place, item in enumerate(plan.material.items(own["index"])):
+        index, given, true, answer, margin, score = (
+            own[name][place] for name in ("index", "given", "true", "answer", "margin", "score")
+        )
+        is_log = logarithmic is not None and place >= logarithmic * len(classes)
+        scores = {"log_score" if is_log else "score": score}
+        notes = {"index": index, "true": classes[true], "answer": classes[answer], "margin": margin}
+        items.append(Shown.of(item, classes[given], **scores, notes=notes))
+    maxgrad = {"space": plan.options.space, "pairs": plan.options.pairs}
+    provenance = Provenance(
+        teacher=arm.teacher,
+        options={"rows": plan.options.rows} | (maxgrad if logarithmic is not None else {}),
+        pool=source.name,
+        pool_fingerprint=plan.fingerprints["training"],
+        seed=seed,
+        filter=None if arm.keep in (None, "none") else arm.keep,
+        student=plan.options.student,
+    )
+    repeats = len({item.sha256 for item in items}) < len(items)  # rows of the same values
+    TeachingSet(arm.name, classes, tuple(items), provenance, repeats=repeats).save(path.with_suffix(".json"))
+    if plan.material.images is not None:
+        listed = [ListedImage(item.path, own["given"][k], own["index"][k]) for k, item in enumerate(items)]
+        write_image_list(listed, path.with_suffix(".txt"))

@@ -1,0 +1,108 @@
+"""What follows from the options, before anything is taught or written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...data import DataSet
+from ..distilling.using import refuse_unread
+from ..options import names_of, noise_rates
+from ..selection.nets import check_trunk, made
+from ..selection.rows import Drawn, Material, draw, others, read
+from ..used import check_used
+from .arms import FILTERS, TEACHERS, Arm, arms_of
+from .course import open_courses
+from .options import LINEAR, Chosen, filled
+from .students import taught
+from .used import USED, check, check_size, check_teachers, unused_names
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A run before it starts.
+
+    Attributes:
+        options: with nothing left to choose.
+        material: all rows.
+        arms: what is compared.
+        levels: rates of label noise.
+    """
+
+    options: Chosen
+    material: Material
+    arms: tuple[Arm, ...]
+    levels: tuple[float, ...]
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """Of the data by role."""
+        return self.material.fingerprints
+
+    @property
+    def seeds(self) -> range:
+        """Of the run."""
+        return range(self.options.first_seed, self.options.first_seed + self.options.seeds)
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return len(self.material.chosen)
+
+    @cached_property
+    def others(self) -> tuple[Tensor, Tensor]:
+        """Rows and labels of the classes that are not used."""
+        return others(self.material, torch.device(self.options.device))
+
+    def draw(self, seed: int, rate: float) -> Drawn:
+        """Return pool and test of a seed."""
+        return draw(self.material, self.options, seed, rate)
+
+    def trunk(self) -> nn.Module | None:
+        """Return the network before it is trained on other classes; None: the student is linear."""
+        options = self.options
+        if options.student == LINEAR:
+            return None
+        classes = int(self.others[1].max()) + 1 if options.before else self.classes
+        net = made(options.student, self.material.shape, max(2, classes), options.first_seed)
+        return net.to(options.device)
+
+    def rehearse(self) -> None:
+        """Have each teacher of the first seed choose once, so that what cannot work is refused before a folder is made.
+
+        Raises:
+            TutelageError: for what cannot work.
+        """
+        for rate in self.levels[-1:]:
+            drawn = self.draw(self.seeds[0], rate)
+            check_size(self.options, len(drawn.pool))
+            found = taught(drawn, self.options, self.classes, self.trunk())
+            for course in open_courses(found, self.arms, self.options).values():
+                course.teacher.teach(course.pool, course.student)
+
+
+def prepare(given: Any, *, fresh: bool) -> Plan:
+    """Return the plan of some options; ``fresh``: as a user gave them, not as a run folder keeps them.
+
+    Raises:
+        TutelageError: for options or data that cannot be used.
+    """
+    if fresh:
+        check(given)
+    options = filled(given)
+    levels = noise_rates(options.noise)
+    teachers = names_of(options.teachers, TEACHERS, "teacher")
+    filters = names_of(options.filters, FILTERS, "filter")
+    check_teachers(options, teachers)
+    if fresh:
+        check_used(given, options, USED, unused_names(teachers, filters))
+    material = read(options)
+    if fresh:
+        refuse_unread(given, DataSet(material.source))
+    plan = Plan(options, material, tuple(arms_of(teachers, filters)), levels)
+    if options.student != LINEAR:
+        check_trunk(options.student, options.before, len(plan.others[1]))
+    return plan

@@ -1,0 +1,58 @@
+"""Options of recipes whose teachers choose rows of a pool."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import ConfigError
+from ..naming import DataOptions
+from ..ranges import within
+
+SEEDS = 2**62
+
+
+@dataclass(frozen=True)
+class PoolOptions(DataOptions):
+    """Options that say which rows are in the pool and in the test, and where the run is done."""
+
+    lists: str | None = None
+    """Published lists of training and test images, TRAIN.txt,TEST.txt, of the folder that --data names."""
+    only: str | None = None
+    """Classes that are used, by name or number, separated by commas; default: all, of digits 3,4,5,8,9."""
+    per_class: int | None = None
+    """Rows of a class, pool and test together, drawn from the training rows; default: all."""
+    test: float | None = None
+    """Share of the rows that is held out as test; default: 0.2, or the test rows of the data if it has some and
+    --per-class is not given."""
+    noise: str = "0,0.1"
+    """Shares of the pool's labels that are drawn anew among all classes, separated by commas."""
+    seeds: int = 8
+    """Number of seeds; each draws its own split, noise and teachers' draws, shared by all teachers."""
+    first_seed: int = 0
+    """The first seed."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, or auto: cuda if there is one."""
+    threads: int | None = None
+    """Threads of a CPU operation; default: PyTorch's choice."""
+
+
+def check_pool(options: Any) -> None:
+    """Refuse values outside their ranges.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    if not options.data:
+        raise ConfigError("--data is empty; give a name, a file or a folder.")
+    for name, least, most in (
+        *(("seeds", 1, 1000), ("threads", 1, 1024), ("classes", 2, 10**6), ("resize", 1, 4096)),
+        *(("per_class", 2, 10**8), ("first_seed", 0, SEEDS)),
+    ):
+        within(options, name, least, most)
+    if options.test is not None and not 0 < options.test < 1:
+        raise ConfigError(f"--test is {options.test}; it is a share of the rows and must lie between 0 and 1.")
+
+
+def file_name(arm: str) -> str:
+    """Return the name of an arm as that of a file, without its ending."""
+    return re.sub(r"[^a-z0-9.]+", "-", arm.lower()).strip("-")
