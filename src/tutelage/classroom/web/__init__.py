@@ -1,0 +1,1 @@
+"""The classroom as seen by a browser: pages, forms and images over HTTP."""

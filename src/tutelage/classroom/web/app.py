@@ -1,0 +1,85 @@
+"""The app: an experiment's folder in, something that serves it out."""
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from ..database import Unavailable
+from ..room import Room, open_room
+from ..teaching import TeacherMaker
+from .pages import STATIC, Pages
+from .participant import Participant
+from .security import Cookies, Guard, add_headers, headers
+
+_MESSAGES = {403: "forged", 404: "not_found", 405: "not_found", 413: "too_large", 415: "invalid", 422: "invalid"}
+"""Name of the text for a status."""
+
+
+def create_app(folder: str | os.PathLike[str], *, makers: Mapping[str, TeacherMaker] | None = None) -> FastAPI:
+    """Return the app of an experiment; it closes the experiment when it is shut down.
+
+    Serve it in one process, and without a log of requests: their addresses hold the ids of people.
+
+    Args:
+        folder: with ``experiment.toml``.
+        makers: of adaptive teachers, by what the configuration calls them.
+
+    Raises:
+        ConfigError, DataError, Unavailable: as :func:`..room.open_room`.
+    """
+    return app_of(open_room(folder, makers=makers))
+
+
+def app_of(room: Room) -> FastAPI:
+    """Return the app of an experiment that is open."""
+    pages = Pages(room.config)
+    told = headers(room.config.recruitment.platform)
+
+    @asynccontextmanager
+    async def closing(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        room.close()
+
+    def message(status: int) -> Response:
+        kind = _MESSAGES.get(status, "broken")
+        return HTMLResponse(pages.message(kind, back="/s"), status)
+
+    def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        response = message(error.status_code)
+        response.headers.update(error.headers or {})
+        return response
+
+    def unavailable(request: Request, error: Exception) -> Response:
+        return HTMLResponse(pages.message("unavailable", back="/s"), 503, {"Retry-After": "10"})
+
+    def broken(request: Request, error: Exception) -> Response:
+        response = message(500)  # made outside of the middleware
+        add_headers(response.headers, told)
+        return response
+
+    app = FastAPI(title=room.config.name, docs_url=None, redoc_url=None, openapi_url=None, lifespan=closing)
+    app.state.room = room
+    app.add_middleware(Guard, told=told, refuse=message)
+    app.add_exception_handler(HTTPException, refused)
+    app.add_exception_handler(Unavailable, unavailable)
+    app.add_exception_handler(Exception, broken)
+    cookies = Cookies(room.experiment_id, framed=room.config.recruitment.platform == "mturk")
+    app.include_router(Participant(room, pages, cookies).router())
+    app.mount("/static", _Assets(directory=STATIC))
+    return app
+
+
+class _Assets(StaticFiles):
+    """Files that come with the app; their addresses change with their content."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
