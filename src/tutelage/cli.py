@@ -17,6 +17,7 @@ from . import __version__
 from .allocator import keep_freed_memory
 from .cli_answers import answers
 from .cli_distilled import distilled_app
+from .cli_make import make
 from .cli_mentor import mentor_app
 from .display import Bars, catalogue_table, conclusions, console, described, result_table, silent_masks
 from .errors import CheckpointError, ConfigError, TutelageError, unknown
@@ -46,6 +47,7 @@ app.command(run_app)
 app.command(mentor_app)
 app.command(distilled_app)
 app.command(answers)
+app.command(make)
 
 _out = console()
 

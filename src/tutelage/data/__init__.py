@@ -1,12 +1,14 @@
 """Data: sources, label noise, splits, augmentation and batches, all reproducible by seed and index."""
 
 from .augment import Augmentation as Augmentation
+from .butterflies import butterflies as butterflies
 from .corruption import KINDS as KINDS
 from .corruption import corrupt as corrupt
 from .geometry import AlternatingFlip as AlternatingFlip
 from .geometry import Crop as Crop
 from .geometry import Cutout as Cutout
 from .geometry import Flip as Flip
+from .glyphs import glyphs as glyphs
 from .label_files import join_labels as join_labels
 from .label_files import join_votes as join_votes
 from .label_files import noise_rates as noise_rates
@@ -27,6 +29,7 @@ from .randaugment import RandAugment as RandAugment
 from .right_labels import read_right_labels as read_right_labels
 from .scaling import Normalise as Normalise
 from .scaling import Standardise as Standardise
+from .simulated import CuedImages as CuedImages
 from .sources import DataSet as DataSet
 from .sources import Source as Source
 from .sources import from_arrays as from_arrays

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, unknown
+from ..errors import ConfigError, DataError, unknown
 from .archives import read_npz
+from .butterflies import butterflies
 from .folders import read_image_folder
+from .glyphs import glyphs
 from .hub import HubError, read_hub
 from .images import Size
 from .parquet import read_parquet
@@ -21,7 +23,8 @@ from .sources import DataSet, Source
 _DIGITS = tuple(str(d) for d in range(10))
 _HUB_NAMES = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100"}
 _CLASSES = {"mnist": _DIGITS, "cifar10": CIFAR10_CLASSES}
-NAMES = ("digits", *_HUB_NAMES)
+_SIMULATED = {"glyphs-sim": glyphs, "butterflies-sim": butterflies}
+NAMES = ("digits", *_HUB_NAMES, *_SIMULATED)
 _SUFFIXES = (".parquet", ".npz", ".csv", ".tfrecord")
 
 
@@ -37,14 +40,14 @@ def load(
     """Load a data set into memory.
 
     Args:
-        name_or_path: ``digits`` (no download), ``mnist``, ``cifar10``, ``cifar100`` (from the folder in the
-            variable TUTELAGE_DATA, as NAME-train.parquet and NAME-test.parquet, else from the Hub), a Parquet,
-            CSV or TFRecord file (with NAME-test beside NAME-train as the test source), a folder of
-            ``train-*.parquet`` shards, of images or of CIFAR's own binary files, an .npz file, or the name of a
-            data set of the Hub, ``owner/name``.
+        name_or_path: ``digits`` (no download), ``glyphs-sim``, ``butterflies-sim`` (drawn, see :func:`glyphs` and
+            :func:`butterflies`), ``mnist``, ``cifar10``, ``cifar100`` (from the folder in the variable TUTELAGE_DATA,
+            as NAME-train.parquet and NAME-test.parquet, else from the Hub), a Parquet, CSV or TFRecord file (with
+            NAME-test beside NAME-train as the test source), a folder of ``train-*.parquet`` shards, of images or of
+            CIFAR's own binary files, an .npz file, or the name of a data set of the Hub, ``owner/name``.
         label: label column of Parquet, CSV, TFRecord or Hub data; None: the usual names.
         image: image column of Parquet, TFRecord or Hub data; None: the usual names.
-        resize: (height, width) to bring images to; None: they must be of one size.
+        resize: (height, width) to bring images to, and to draw those that are drawn; None: they must be of one size.
         num_classes: K, for files that do not name their classes.
         cache: keep decoded images on disk, in TUTELAGE_CACHE or the user's cache folder.
 
@@ -52,7 +55,7 @@ def load(
         the training source, and the test source if the data set has one.
 
     Raises:
-        ConfigError: if the number of classes is not known.
+        ConfigError: if the number of classes is not known, or drawn images are not to be square.
         DataError: if the data set is not known, not found, damaged or not usable.
     """
     name = str(name_or_path)
@@ -60,6 +63,8 @@ def load(
         return DataSet(load_digits())
     if name in _HUB_NAMES:
         return _load_named(name, label, resize, cache)
+    if name in _SIMULATED:
+        return _draw(name, resize)
     path = Path(name_or_path)
     if path.is_dir():
         shards = {split: sorted(path.glob(f"{split}-*.parquet")) for split in ("train", "test")}
@@ -88,6 +93,14 @@ def load_digits() -> Source:
     bunch = embedded()
     x = bunch.images.astype(np.uint8)[:, None]
     return Source("digits", x, bunch.target.astype(np.int64), _DIGITS, maximum=16.0)
+
+
+def _draw(name: str, resize: Size | None) -> DataSet:
+    if resize is None:
+        return _SIMULATED[name]().data()
+    if resize[0] != resize[1]:
+        raise ConfigError(f"{name}: resize is {resize[0]}x{resize[1]}; it is drawn in squares, so give one side twice.")
+    return _SIMULATED[name](size=resize[0]).data()
 
 
 def _load_named(name: str, label: str | None, resize: Size | None, cache: bool) -> DataSet:

@@ -14,6 +14,7 @@ from ..importing import import_function, told
 from ..randomness import seeded, stream
 from .cnn import cifarnet, lenet, small_cnn
 from .condensation import alexcifarnet, convnet
+from .cue_net import cue_net, explain_net
 from .mentor_resnet import mentor_resnet
 from .mlp import mlp
 from .plain import plain
@@ -24,18 +25,21 @@ from .wide_resnet import wide_resnet
 NAMES = (
     "mlp", "mlp-64-32", "mlp-gelu-16", "cnn", "lenet", "plain4", "vgg13", "resnet20", "resnet32", "resnet8x4",
     "wrn-16-2", "wrn-28-10", "mentor-resnet-14-2", "resnet101", "inception", "alexcifarnet", "convnet3", "convnet2x32",
+    "cue-net", "explain-net",
 )  # fmt: skip
 """Examples of valid names: mlp[-gelu]-W1-W2-...[-dropout-P] with P such as 0.3, plainD with D of 2 to 10, vggD with D
 of 8, 11, 13, 16 or 19, resnetD and mentor-resnet-D-W with D = 6n + 2, wrn-D-W with D = 6n + 4; resnetDxK, such as
 resnet8x4 and resnet56x1, are the ResNets of the published distillation tables; resnet101 and inception are the students
 of the published MentorNet tables; alexcifarnet and convnetD, of D blocks of 128 channels, or convnetDxW, of W, are
-those of dataset distillation."""
+those of dataset distillation; cue-net and explain-net are linear in the mean of their last maps, for explanations."""
 
 _FOR_IMAGES: Mapping[str, Callable[..., nn.Module]] = {
     "cnn": small_cnn,
     "lenet": lenet,
     "inception": cifarnet,
     "alexcifarnet": alexcifarnet,
+    "cue-net": cue_net,
+    "explain-net": explain_net,
     r"convnet(\d+)": lambda shape, classes, d: convnet(shape, classes, depth=d),
     r"convnet(\d+)x(\d+)": lambda shape, classes, d, w: convnet(shape, classes, depth=d, width=w),
     "resnet101": mentor_resnet,  # not of the form resnetD: its depth is 56
