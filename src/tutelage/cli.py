@@ -138,8 +138,8 @@ def list_all() -> None:
     others |= {name: (text, "") for name, text in distillation.ABOUT.items() if name not in others}
     others |= {name: (arm.about, "") for name, arm in data_distillation.ARMS.items() if name not in others}
     others |= {name: (text, "") for name, text in dataset_distillation.ABOUT.items() if name not in others}
-    others |= {name: (text, "") for name, text in maxgrad.ABOUT.items() if name not in others}
-    others |= {name: (text, "") for name, text in iterative.ABOUT.items() if name not in others}
+    for recipe in (maxgrad, explain, iterative):
+        others |= {name: (text, "") for name, text in recipe.ABOUT.items() if name not in others}
     _out.print(catalogue_table("Further arms of the recipes", others))
     _out.print(catalogue_table("Recipes", {name: described(module) for name, module in RECIPES.items()}))
 

@@ -12,8 +12,8 @@ class DataOptions:
     """Options that name data."""
 
     data: str = "digits"
-    """Data set: digits, mnist, cifar10, cifar100, a Parquet, npz, csv or TFRecord file, an image folder, a folder of
-    CIFAR's own binary files, or a Hub name owner/name."""
+    """Data set: digits, mnist, cifar10, cifar100, glyphs-sim, butterflies-sim, a Parquet, npz, csv or TFRecord file, an
+    image folder, a folder of CIFAR's own binary files, or a Hub name owner/name."""
     label: str | None = None
     """Label column of Parquet, csv, TFRecord or Hub data."""
     image: str | None = None
