@@ -28,6 +28,7 @@ from .recipes import (
     dataset_distillation,
     deep_interactions,
     distillation,
+    explain,
     iterative,
     maxgrad,
     mentornet,
