@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import uvicorn
@@ -137,7 +138,8 @@ def walk(page: Page, address: str, taken: Callable[[str], None]) -> None:
 
 def take(page: Page, target: Path, ending: str, kind: str) -> None:
     """Take a picture of a page."""
-    page.screenshot(path=target / f"{kind}{ending}.png", full_page=True, animations="disabled")
+    taken = Image.open(BytesIO(page.screenshot(full_page=True, animations="disabled")))
+    taken.convert("RGB").quantize(96, dither=Image.Dither.NONE).save(target / f"{kind}{ending}.png", optimize=True)
 
 
 def main(target: Path) -> None:

@@ -16,6 +16,7 @@ from rich.markup import escape
 from . import __version__
 from .allocator import keep_freed_memory
 from .cli_answers import answers
+from .cli_classroom_people import classroom_app
 from .cli_distilled import distilled_app
 from .cli_make import make
 from .cli_mentor import mentor_app
@@ -48,6 +49,7 @@ app.command(run_app)
 app.command(mentor_app)
 app.command(distilled_app)
 app.command(answers)
+app.command(classroom_app)
 app.command(make)
 
 _out = console()

@@ -373,7 +373,7 @@ def test_a_window_that_is_too_narrow_is_told_of_at_the_start(chromium, room):
         page.goto("/")
         page.wait_for_selector(".screened:not([hidden])")
         assert not page.locator("[data-begin]").is_visible()
-        page.click("text=Stop here")
+        page.click(".screened button")
         api.expect(page.locator("h1")).to_have_text("This device does not fit")
         assert [(row.kind, row.count) for row in rows(room, tables.tally)] == [("screened_out", 1)]
         page.close()

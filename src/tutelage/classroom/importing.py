@@ -20,7 +20,7 @@ from sqlalchemy import Connection, insert, select
 
 from .. import __version__
 from ..errors import ConfigError, DataError
-from ..explain_teach import Experiment, Session, item_names
+from ..explain_teach import Experiment, Session
 from ..human_answers import answers_of
 from . import tables
 from .database import Database
@@ -65,8 +65,11 @@ def import_results(experiment: Experiment, database: Database, *, duplicates: bo
     """
     if not experiment.sessions:
         raise DataError(f"{experiment.name}: nobody's answers; results.json is missing or empty.")
-    names = item_names(experiment)
-    repeats = {answer.session for answer in answers_of(experiment) if answer.duplicate}
+    answers = answers_of(experiment)
+    names: list[list[str]] = [[] for _ in experiment.sessions]
+    for answer in answers:
+        names[answer.session].append(answer.image)
+    repeats = {answer.session for answer in answers if answer.duplicate}
     kept = [i for i in range(len(experiment.sessions)) if duplicates or i not in repeats]
     urls = {image.image_url for image in experiment.images}
     with database.write() as connection:

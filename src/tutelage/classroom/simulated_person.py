@@ -214,6 +214,8 @@ class Person:
         reply = self._reply(position, item.id, item.label)
         filled = {"response": str(reply.given), "rt_ms": str(round(1000 * reply.seconds)), "blurs": "0"}
         other = {**filled, "response": str((reply.given + 1) % len(self.world.room.material.classes))}
+        if sorted(map(int, form.choices.get("response", ()))) != list(range(len(self.world.room.material.classes))):
+            self.walk.unexpected.append(f"position {position}: the buttons are not one for each class: {form.choices}")
         await self._think(reply.seconds)
         if self.walk.profile == "forger" and position < 3:
             await self._forge(browser, form, filled)

@@ -1,39 +1,43 @@
 """The app: an experiment's folder in, something that serves it out."""
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from ..adaptive import MAKERS
 from ..database import Unavailable
 from ..room import Room, open_room
-from ..teaching import TeacherMaker
 from .pages import STATIC, Pages
 from .participant import Participant
+from .researcher import Researcher
 from .security import Cookies, Guard, add_headers, headers
 
 _MESSAGES = {403: "forged", 404: "not_found", 405: "not_found", 413: "too_large", 415: "invalid", 422: "invalid"}
 """Name of the text for a status."""
+_THREADS = 10
+"""That answer requests: writers wait for each other in any case, and more only take turns at the interpreter."""
 
 
-def create_app(folder: str | os.PathLike[str], *, makers: Mapping[str, TeacherMaker] | None = None) -> FastAPI:
-    """Return the app of an experiment; it closes the experiment when it is shut down.
+def create_app(folder: str | os.PathLike[str]) -> FastAPI:
+    """Return the app of an experiment, with the adaptive teachers that there are; it closes it when it is shut down.
 
     Serve it in one process, and without a log of requests: their addresses hold the ids of people.
 
     Args:
         folder: with ``experiment.toml``.
-        makers: of adaptive teachers, by what the configuration calls them.
 
     Raises:
         ConfigError, DataError, Unavailable: as :func:`..room.open_room`.
     """
-    return app_of(open_room(folder, makers=makers))
+    return app_of(open_room(folder, makers=MAKERS))
 
 
 def app_of(room: Room) -> FastAPI:
@@ -43,6 +47,7 @@ def app_of(room: Room) -> FastAPI:
 
     @asynccontextmanager
     async def closing(app: FastAPI) -> AsyncIterator[None]:
+        current_default_thread_limiter().total_tokens = _THREADS
         yield
         room.close()
 
@@ -56,6 +61,9 @@ def app_of(room: Room) -> FastAPI:
         response.headers.update(error.headers or {})
         return response
 
+    def invalid(request: Request, error: Exception) -> Response:
+        return message(422)
+
     def unavailable(request: Request, error: Exception) -> Response:
         return HTMLResponse(pages.message("unavailable", back="/s"), 503, {"Retry-After": "10"})
 
@@ -68,10 +76,12 @@ def app_of(room: Room) -> FastAPI:
     app.state.room = room
     app.add_middleware(Guard, told=told, refuse=message)
     app.add_exception_handler(HTTPException, refused)
+    app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Unavailable, unavailable)
     app.add_exception_handler(Exception, broken)
     cookies = Cookies(room.experiment_id, framed=room.config.recruitment.platform == "mturk")
     app.include_router(Participant(room, pages, cookies).router())
+    app.include_router(Researcher.of(room, pages).router())
     app.mount("/static", _Assets(directory=STATIC))
     return app
 

@@ -93,7 +93,11 @@ class Pages:
         self._config = config
         self._texts = Texts(config.language)
         self.environment = Environment(
-            loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            auto_reload=False,
         )
         self.environment.filters["paragraphs"] = paragraphs
         self.environment.globals.update(config=config, say=self._texts.say, asset=asset)

@@ -12,6 +12,7 @@ from .arms import TEACHERS as TEACHERS
 from .options import Config as Config
 from .running import resume as resume
 from .running import run as run
+from .used import check as check
 
 HELP = "STRICT and EXPLAIN: ordered teaching sets for learners who hold hypotheses, with explanations, to be exported."
 ABOUT = {name: entry.about for name, entry in TEACHERS.items()}

@@ -11,6 +11,7 @@ from .arms import TEACHERS as TEACHERS
 from .options import Config as Config
 from .running import resume as resume
 from .running import run as run
+from .used import check as check
 
 HELP = "Iterative teaching: examples or labels that bring a learner of gradient steps to a target, against random rows."
 ABOUT = {name: entry.about for name, entry in TEACHERS.items()}

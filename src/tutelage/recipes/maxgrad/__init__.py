@@ -10,6 +10,7 @@ from .arms import TEACHERS as TEACHERS
 from .options import Config as Config
 from .running import resume as resume
 from .running import run as run
+from .used import check as check
 
 HELP = "MaxGrad and simpler selections: a short, ordered teaching set from a labelled pool, and what students learn."
 ABOUT = {name: entry.about for name, entry in TEACHERS.items()}
