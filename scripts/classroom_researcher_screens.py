@@ -41,7 +41,7 @@ def tour(page: Page, address: str, person: str, taken) -> None:
     taken("researcher-overview")
     for kind, path in (
         ("hidden", "?people=simulated"),
-        ("people", "/people"),
+        ("people", "/people?find=withdrawn"),
         ("person", f"/people/{person}"),
         ("codes", "/codes"),
         ("export", "/export"),

@@ -26,7 +26,7 @@ FLOORS = {
     "learners": 4, "participants": 4,
     "recipes": 5, "report": 5, "classroom": 5,
     "display": 6, "cli_mentor": 6, "cli_distilled": 6, "cli_answers": 6, "cli_make": 6,
-    "cli_classroom": 6, "cli": 6, "__main__": 7,
+    "cli_classroom": 6, "cli_classroom_people": 6, "cli": 6, "__main__": 7,
 }  # fmt: skip
 STRANGERS = {(a, b) for a in ("recipes", "report", "classroom") for b in ("recipes", "report", "classroom") if a != b}
 

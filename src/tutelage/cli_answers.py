@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from .cli_files import check_new, printable
 from .display import console
 from .errors import ConfigError
 from .human_answers import Answer, export_answers, read_answers
@@ -48,7 +49,7 @@ def answers(
     if not folders:
         raise ConfigError("tutelage answers: give the folder of an experiment, or several.")
     if export is not None:
-        _check_new(export)
+        check_new("--export", export, (".csv", ".parquet", ".json"), "answers are written as")
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         found = read_answers(folders)
@@ -62,16 +63,6 @@ def answers(
     if export is not None:
         export_answers(kept, export)
         _out.print(f"answers: {export} ({len(kept):,} rows)", soft_wrap=True, markup=False)
-
-
-def _check_new(export: Path) -> None:
-    """Make sure that a file can be written, before answers are read."""
-    if export.suffix not in (".csv", ".parquet", ".json"):
-        raise ConfigError(f"--export {export}: answers are written as .csv, .parquet or .json.")
-    if export.exists():
-        raise ConfigError(f"--export {export}: it exists, and is not written over; give another name, or move it away.")
-    if not export.parent.is_dir():
-        raise ConfigError(f"--export {export}: there is no folder {export.parent}; make it, or give another.")
 
 
 def _groups(kept: Sequence[Answer]) -> Table:
@@ -105,7 +96,7 @@ def _tell_duplicates(found: Sequence[Answer], left_out: bool) -> None:
 
 
 def _warn(line: str) -> None:
-    _out.print(_plain(line), style="yellow", soft_wrap=True, highlight=False, markup=False)
+    _out.print(printable(line), style="yellow", soft_wrap=True, highlight=False, markup=False)
 
 
 def _table(title: str, heads: Sequence[str]) -> Table:
@@ -116,12 +107,7 @@ def _table(title: str, heads: Sequence[str]) -> Table:
 
 
 def _shown(text: str) -> str:
-    return escape(_plain(text))
-
-
-def _plain(text: str) -> str:
-    """Text as a terminal can show it, whoever wrote the file."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return escape(printable(text))
 
 
 def _number(value: float | None) -> str:

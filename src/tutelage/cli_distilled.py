@@ -9,11 +9,12 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from .cli_files import check_new, printable
 from .display import console
 from .distilled import DistilledSet, named_rates
 from .distilled.artefact import Artefact
 from .distilled.files import load
-from .errors import ConfigError, DataError
+from .errors import DataError
 from .evaluation import Summary, accuracy
 from .nets import save_weights
 from .recipes.dataset_distillation.checking import Check, Rows, check, domain_of, robustness
@@ -52,7 +53,7 @@ def show(file: Path, /, *, out: Path | None = None) -> None:
     from .report.sheet import MOST_IMAGES, sheet
 
     if out is not None:
-        _check_new(out, ".png", "the picture of a distilled set")
+        check_new("--out", out, (".png",), "the picture of a distilled set ends in")
     artefact = load(file)
     names, target = _names(artefact), out or Path("drawings") / f"{file.stem}.png"
     made = _drawable(artefact.distilled, MOST_IMAGES)
@@ -97,7 +98,7 @@ def train(
         cpu, cuda, cuda:1, or auto: cuda if there is one.
     """
     if out is not None:
-        _check_new(out, ".safetensors", "a file of weights")
+        check_new("--out", out, (".safetensors",), "a file of weights ends in")
     artefact = load(file)
     domain = None if out is not None and rows == _STATED else domain_of(artefact, rows, str(pick_device(device)))
     trained = artefact.train(net, seed, device=str(pick_device(device)))
@@ -155,16 +156,6 @@ def check_file(
         _out.print(_robustness_table(robustness(artefact, domain, nets, net=net, seed=seed)))
 
 
-def _check_new(out: Path, suffix: str, what: str) -> None:
-    """Make sure that a file can be written, before it takes time to make what is to be in it."""
-    if out.suffix != suffix:
-        raise ConfigError(f"--out {out}: {what} ends in {suffix}.")
-    if out.exists():
-        raise ConfigError(f"--out {out}: it exists, and is not written over; give another name, or move it away.")
-    if not out.parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it, or give another.")
-
-
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(exist_ok=True)
@@ -183,7 +174,7 @@ def _drawable(made: DistilledSet, most: int) -> DistilledSet:
 
 def _names(artefact: Artefact) -> list[str]:
     """The classes, as a terminal can show them, whoever named them."""
-    return ["".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name) for name in artefact.classes]
+    return [printable(name) for name in artefact.classes]
 
 
 def _told(artefact: Artefact) -> dict[str, str]:

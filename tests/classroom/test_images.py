@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from contextlib import suppress
 from io import BytesIO
 
 import numpy as np
@@ -82,6 +83,32 @@ def png_of(width, height):
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
+def test_a_damaged_file_is_refused_or_shown_but_never_a_defect(tmp_path, kind):
+    """Bytes are changed, left out and put in at random."""
+    whole, rng = BytesIO(), np.random.default_rng(1)
+    mode = "CMYK" if kind == "JPEG" else "RGBA" if kind == "WEBP" else "RGB"
+    Image.fromarray(PIXELS).convert(mode).save(whole, kind)
+    for _ in range(150):
+        content = bytearray(whole.getvalue())
+        for _ in range(rng.integers(1, 9)):
+            at, length = int(rng.integers(len(content))), int(rng.integers(3))
+            content[at : at + length] = rng.bytes(int(rng.integers(3)))
+        (tmp_path / "x").write_bytes(content)
+        with suppress(DataError):
+            encode(tmp_path / "x")
+
+
+def test_what_decoders_raise_is_a_damaged_file(tmp_path, monkeypatch):
+    def damaged(*args, **kwargs):
+        raise struct.error
+
+    Image.fromarray(PIXELS).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "open", damaged)
+    with pytest.raises(DataError, match="damaged, or too large"):
+        encode(tmp_path / "x.png")
 
 
 @pytest.mark.parametrize(("width", "height"), [(8000, 5001), (60_000, 60_000), (2**31 - 1, 2**31 - 1)])

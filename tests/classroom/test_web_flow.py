@@ -6,14 +6,16 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra tutelage[classroom]")
 
+from starlette.testclient import TestClient
+
 from tutelage.classroom import service, tables
-from tutelage.classroom.web.app import create_app
+from tutelage.classroom.web.app import app_of, create_app
 from tutelage.classroom.web.pages import Pages, Texts
 from tutelage.classroom.web.recruitment import simulation_token
 from tutelage.errors import ConfigError
 
 from .experiments import Clock, dump, make_experiment, opened, rows, write_config
-from .web import Browser, forms
+from .web import AT, Browser, forms
 
 
 @pytest.fixture
@@ -377,10 +379,11 @@ def test_numbers_have_a_form_for_one():
     assert say("question.left", n=7) == "7 images left in this part"
 
 
-def test_the_app_closes_the_experiment_when_it_is_shut_down(room, monkeypatch):
+@pytest.mark.parametrize("closes", [True, False])
+def test_who_opened_the_experiment_closes_it(room, closes, monkeypatch):
     closed = []
     monkeypatch.setattr(type(room), "close", lambda self: closed.append(self))
-    with Browser(room).client as client:
+    with TestClient(app_of(room, closes=closes), base_url=AT) as client:
         assert client.get("/").status_code == 200
         assert closed == []
-    assert closed == [room]
+    assert closed == [room] * closes

@@ -7,10 +7,13 @@ import os
 import re
 import time
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra tutelage[classroom]")
+
+from fastapi import Response
 
 from tutelage.classroom import admission, service, tables
 from tutelage.classroom.dashboard import CurvePoint, Outcome
@@ -19,6 +22,7 @@ from tutelage.classroom.people import PAGE, codes, list_people, withdraw_person
 from tutelage.classroom.web.app import app_of
 from tutelage.classroom.web.charts import curve_chart, dropout_chart, means_chart
 from tutelage.classroom.web.logins import Logins
+from tutelage.classroom.web.pages import STATIC
 from tutelage.errors import ConfigError
 
 from .experiments import at_feedback, at_question, dump, enter, events, make_experiment, opened, rows, walk
@@ -195,22 +199,15 @@ def test_a_login_ends_after_twelve_hours(room):
     now = [0.0]
     logins = Logins(room.key, room.experiment_id, lambda: now[0])
 
-    class Request:
-        class url:
-            hostname = "localhost"
-
-        cookies = {}  # noqa: RUF012
-
-    from fastapi import Response
-
+    request = SimpleNamespace(url=SimpleNamespace(hostname="localhost"), cookies={})
     response = Response()
-    logins.begin(Request, response)
+    logins.begin(request, response)
     name, value = response.headers["set-cookie"].split(";")[0].split("=")
-    Request.cookies = {name: value}
+    request.cookies[name] = value
     now[0] = 12 * 3600 - 1
-    assert logins.of(Request) is not None
+    assert logins.of(request) is not None
     now[0] = 12 * 3600
-    assert logins.of(Request) is None
+    assert logins.of(request) is None
 
 
 def test_the_overview_counts_people_and_hides_results_until_all_arms_are_full(room, researcher):
@@ -437,8 +434,6 @@ def test_every_page_obeys_the_policy_and_is_labelled(room, researcher):
 
 
 def test_the_contrast_of_confusion():
-    from tutelage.classroom.web.pages import STATIC
-
     shades = re.findall(r"\.shade-\d+ \{ background: (#[0-9a-f]{6});", (STATIC / "admin.css").read_text())
     assert len(shades) == 10
     assert all(contrast("#1c2733", shade) >= 4.5 for shade in shades)

@@ -253,6 +253,16 @@ def test_a_limit_counts_each_address_within_its_window():
     assert [admits("a"), admits("a"), admits("a")] == [True, True, False]
 
 
+def test_a_household_of_ipv6_is_one_address():
+    limit = RateLimit(1, 60.0)
+
+    def admits(address):
+        return limit.admits(Request({"type": "http", "client": (address, 1), "headers": []}))
+
+    assert [admits("2001:db8::1"), admits("2001:db8::ffff:2"), admits("2001:db8:0:1::1")] == [True, False, True]
+    assert [admits("203.0.113.1"), admits("203.0.113.2"), admits("203.0.113.1")] == [True, True, False]
+
+
 def test_simulated_people_are_not_limited(room):
     person = Browser(room)
     person.get(f"/?simulated={simulation_token(room.key)}")

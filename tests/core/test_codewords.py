@@ -124,8 +124,15 @@ class Scaled(nn.Module):
 
 @pytest.mark.parametrize(
     "how",
-    [lambda z: 2 * z, torch.relu, lambda z: z.log_softmax(1), lambda z: 1e-4 * z, lambda z: torch.cat([z, z], 1)],
-    ids=["twice", "relu", "log softmax", "small", "more"],
+    [
+        lambda z: 2 * z,
+        torch.relu,
+        lambda z: z.log_softmax(1),
+        lambda z: 1e-4 * z,
+        lambda z: 0.99 * z,
+        lambda z: torch.cat([z, z], 1),
+    ],
+    ids=["twice", "relu", "log softmax", "small", "a little less", "more"],
 )
 def test_a_last_layer_that_does_not_give_the_logits(how):
     student, pool = Student(Scaled(how), SGD(0.1)), clusters()

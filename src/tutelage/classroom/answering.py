@@ -185,7 +185,7 @@ def _advance(
     if stage == "debrief":
         issue(room, connection, session, now)
         connection.execute(delete(tables.image_token).where(tables.image_token.c.session_id == session.id))
-        told = (comment or "").strip()[:_LONGEST_COMMENT] or None
+        told = _comment(comment or "")
         move(room, connection, session, "finish", at, "over", now, comment=told, completed_at=now)
         return Accepted(written=True)
     event, to, next_stage = _following(room, session)
@@ -229,6 +229,12 @@ def _whole(given: int | str | None) -> int | None:
     """Return a number of a form, in 0..10^9; None: it is none."""
     text = str(given)
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
+
+
+def _comment(given: str) -> str | None:
+    """Return a comment without what is no text, such as the zero byte, which PostgreSQL does not store."""
+    told = given.replace("\r\n", "\n")
+    return "".join(c for c in told if c.isprintable() or c in "\n\t").strip()[:_LONGEST_COMMENT] or None
 
 
 def _time(given: float | str | None) -> int | None:

@@ -95,7 +95,7 @@ def consent(
     if not room.key.check_form(token, arrival.visit, 0, "consent"):
         return Refused("forged")
     told = [text or "" for text in (language, age_band, arrival.external_id, arrival.submission, arrival.submit_to)]
-    if not accepted or consent_version != room.config.consent.version or max(map(len, told)) > _LONGEST:
+    if not accepted or consent_version != room.config.consent.version or not all(map(_is_short, told)):
         return Refused("invalid")
     with room.database.write() as connection:
         # one arrival after the other: nobody comes twice, and arms are as full as they are counted
@@ -150,6 +150,11 @@ def restart(room: Room, bearer: str, *, token: str) -> Entered | Refused:
         entered = _session(room, connection, left.participant_id, arm_id=arm_id)
         note(connection, now, "restart", {"position": left.position}, left.id)
         return entered
+
+
+def _is_short(text: str) -> bool:
+    """Whether a text may come from a form; PostgreSQL cannot store all that is not printable."""
+    return len(text) <= _LONGEST and text.isprintable()
 
 
 def _external_hmac(room: Room, arrival: Arrival) -> str:

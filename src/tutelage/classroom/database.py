@@ -1,9 +1,10 @@
 """The database of an experiment: a file of SQLite, or PostgreSQL by URL."""
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,13 @@ from .tables import SCHEMA_VERSION, metadata, schema_version
 BUSY_MS = 10_000
 """How long a writer of another process is waited for."""
 _POOL, _WAIT_S = 64, 30
-_WRITING = "tutelage_writing"
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "foreign_keys=ON",
+    f"busy_timeout={BUSY_MS}",
+    "synchronous=FULL",
+    "secure_delete=ON",  # what is deleted is written over
+)
 
 
 class Unavailable(TutelageError):
@@ -41,12 +48,11 @@ class Database:
     def __init__(self, url: URL) -> None:
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self.name = url.render_as_string(hide_password=True)
-        self._engine = _sqlite(url) if self.is_sqlite else create_engine(url, pool_size=16, max_overflow=_POOL - 16)
+        self._engine = _sqlite(url) if self.is_sqlite else _engine(url)
         # a page is several selects, which must be of one moment; a transaction of SQLite always is
         self._reader = (
             self._engine if self.is_sqlite else self._engine.execution_options(isolation_level="REPEATABLE READ")
         )
-        self._writer = self._engine.execution_options(**{_WRITING: True})
         self._lock = threading.Lock() if self.is_sqlite else nullcontext()
         try:
             self._create()
@@ -61,7 +67,8 @@ class Database:
         Raises:
             Unavailable: if the database fails.
         """
-        with self._failing(), self._reader.connect() as connection, connection.begin():
+        with self._failing(), self._reader.begin() as connection:
+            self._begin(connection, "BEGIN")
             yield connection
 
     @contextmanager
@@ -71,7 +78,8 @@ class Database:
         Raises:
             Unavailable: if the database fails, such as on a full disk.
         """
-        with self._lock, self._failing(), self._writer.begin() as connection:
+        with self._lock, self._failing(), self._engine.begin() as connection:
+            self._begin(connection, "BEGIN IMMEDIATE")
             yield connection
 
     def backup(self, path: Path) -> None:
@@ -87,15 +95,34 @@ class Database:
         with self._failing(), self._engine.connect() as connection:
             source = connection.connection.driver_connection
             assert isinstance(source, sqlite3.Connection)
+            _private(path)
             copy = sqlite3.connect(path)
             try:
                 source.backup(copy)
             finally:
                 copy.close()
 
+    def erase(self) -> None:
+        """Take what was deleted out of the log of SQLite too, where it would stay until the log is written anew.
+
+        While others read it stays there until they are done, or the database is closed.
+        """
+        if self.is_sqlite:
+            with self._lock, self._failing(), self._engine.connect() as connection:
+                driver = connection.connection.driver_connection
+                assert isinstance(driver, sqlite3.Connection)
+                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def dispose(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+    def _begin(self, connection: Connection, how: str) -> None:
+        # an event of the engine would do this too, but makes every statement slower
+        if self.is_sqlite:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            driver.execute(how)
 
     def _create(self) -> None:
         with self.write() as connection:
@@ -118,8 +145,10 @@ class Database:
             yield
         except (IntegrityError, ProgrammingError):
             raise  # a row that breaks a rule of the tables is a defect of the program
-        except (DBAPIError, PoolTimeout) as error:
-            reason = error.orig if isinstance(error, DBAPIError) else "no connection became free"
+        except PoolTimeout as error:
+            raise Unavailable(f"{self.name}: the database fails now: no connection became free.") from error
+        except (DBAPIError, sqlite3.Error) as error:
+            reason = error.orig if isinstance(error, DBAPIError) else error
             raise Unavailable(f"{self.name}: the database fails now: {str(reason).splitlines()[0]}.") from error
 
 
@@ -145,20 +174,28 @@ def database_url(given: str, folder: Path) -> URL:
     return url.set(drivername="postgresql+psycopg")
 
 
-def _sqlite(url: URL) -> Engine:
-    engine = create_engine(
-        url, pool_size=16, max_overflow=_POOL - 16, pool_timeout=_WAIT_S, connect_args={"timeout": BUSY_MS / 1000}
+def _engine(url: URL, **options: Any) -> Engine:
+    # errors go to the log of the server, which must not name people
+    return create_engine(
+        url, pool_size=16, max_overflow=_POOL - 16, pool_timeout=_WAIT_S, hide_parameters=True, **options
     )
+
+
+def _private(path: Path) -> None:
+    """Make an empty file that nobody else may read, unless there is one; SQLite gives its others the same rights."""
+    with suppress(OSError):  # SQLite says what is wrong when it opens it
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def _sqlite(url: URL) -> Engine:
+    assert url.database is not None
+    _private(Path(url.database))
+    engine = _engine(url, connect_args={"timeout": BUSY_MS / 1000})
 
     def connected(connection: sqlite3.Connection, _record: Any) -> None:
         connection.isolation_level = None  # the module would begin transactions of its own
-        for pragma in ("journal_mode=WAL", "foreign_keys=ON", f"busy_timeout={BUSY_MS}", "synchronous=FULL"):
+        for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 
-    def begun(connection: Connection) -> None:
-        writing = connection.get_execution_options().get(_WRITING, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
-
     event.listen(engine, "connect", connected)
-    event.listen(engine, "begin", begun)
     return engine

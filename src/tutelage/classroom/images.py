@@ -1,5 +1,7 @@
 """Images as the browser gets them: decoded, and encoded anew without anything that the file said about itself."""
 
+import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +14,8 @@ KINDS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 """What is read; told by the content, not by the name. Of a moving image the first frame is taken."""
 _LOSSY = ("JPEG", "WEBP")
 _MOST_BYTES = 200_000_000
+_OF_DECODERS = (SyntaxError, ValueError, EOFError, TypeError, IndexError, OverflowError, struct.error)
+"""What decoders raise for damaged files."""
 _SUFFIXES = {".png": "image/png", ".jpg": "image/jpeg"}
 
 
@@ -61,7 +65,7 @@ def encode(file: Path) -> Encoded:
     except OSError as error:
         reason = error.strerror or "not an image that can be read"
         raise DataError(f"{file}: {reason}; needed: {', '.join(KINDS)}.") from None
-    except (SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
+    except (*_OF_DECODERS, Image.DecompressionBombError):
         raise DataError(f"{file}: damaged, or too large to be decoded.") from None
     fresh = Image.frombytes(plain.mode, plain.size, plain.tobytes())
     out = BytesIO()
@@ -74,7 +78,7 @@ def encode(file: Path) -> Encoded:
 
 @dataclass(frozen=True)
 class Images:
-    """Encoded images, kept in a folder, so that each is encoded once.
+    """Encoded images, kept in a folder, so that each is encoded once; where nothing can be written, each time.
 
     Attributes:
         cache: the folder; is made if it is not there.
@@ -104,9 +108,10 @@ class Images:
             fresh = encode(file)
         except DataError:
             return None
-        self.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         suffix = next(suffix for suffix, media_type in _SUFFIXES.items() if media_type == fresh.media_type)
-        AtomicWriter(self.cache / f"{name}{suffix}", fresh.content).close()
+        with suppress(OSError, DataError):  # on a full disk it is encoded anew each time
+            self.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            AtomicWriter(self.cache / f"{name}{suffix}", fresh.content).close()
         return fresh
 
     def size(self, name: str, file: Path) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ from .material import Variant
 from .replies import Choice, Debrief, Dialog, End, Feedback, Page, Picture, Place, Question, Refused, Tutorial
 from .room import Room, milliseconds
 from .sessions import Session, around, expired, find, granted
+from .tokens import is_id
 
 
 def page(room: Room, bearer: str) -> Page | Refused:
@@ -39,6 +40,8 @@ def image(room: Room, bearer: str, token: str) -> Encoded | None:
     answered, in an arm that shows it. None is also what there is if the image cannot be read.
     """
     known = tables.image_token
+    if not is_id(token):
+        return None
     with room.database.read() as connection:
         session = find(room, connection, bearer)
         if session is None or expired(room, session, room.now()):

@@ -60,6 +60,7 @@ def purge(room: Room, participant_id: str) -> bool:
             connection.execute(delete(table).where(table.c.participant_id == participant_id))
         connection.execute(delete(tables.participant).where(tables.participant.c.id == participant_id))
         note(connection, room.now(), "admin", {"purged": 1})
+    room.database.erase()
     return True
 
 
@@ -68,6 +69,7 @@ def purge_raw_ids(room: Room) -> int:
     with room.database.write() as connection:
         count = connection.execute(delete(tables.external_id)).rowcount
         note(connection, room.now(), "admin", {"purged_raw_ids": count})
+    room.database.erase()
     return count
 
 

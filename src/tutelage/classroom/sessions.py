@@ -12,11 +12,10 @@ from .material import Variant
 from .plans import Phase, Planned
 from .room import Room, milliseconds, note
 from .states import ACTIVE, Event, State, after, stage_order
-from .tokens import bearer_hash, random_id
+from .tokens import bearer_hash, is_id, random_id
 
 GAP_MS = 60_000
 """A pause longer than this is logged."""
-_ID_LENGTH = 32
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def find(room: Room, connection: Connection, bearer: str, *, lock: bool = False)
         bearer: from the cookie; anything.
         lock: keep others from changing it until the end of the transaction.
     """
-    if len(bearer) != _ID_LENGTH or not bearer.isascii():
+    if not is_id(bearer):
         return None
     return _one(room, connection, _BEARER, bearer_hash(bearer), lock)
 

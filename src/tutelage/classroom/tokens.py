@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import os
+import re
 import secrets
 import stat
 from dataclasses import dataclass
@@ -15,11 +16,17 @@ KEY_FILE = Path("private") / "key"
 """Of an experiment's folder; holds 64 hexadecimal digits, readable by its owner only."""
 
 _KEY_BYTES, _CODE_BYTES = 32, 10
+_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def random_id() -> str:
     """Return 128 random bits as 32 hexadecimal digits."""
     return secrets.token_hex(16)
+
+
+def is_id(text: str) -> bool:
+    """Whether a text may come from :func:`random_id`."""
+    return _ID.fullmatch(text) is not None
 
 
 def bearer_hash(bearer: str) -> str:

@@ -37,19 +37,25 @@ def create_app(folder: str | os.PathLike[str]) -> FastAPI:
     Raises:
         ConfigError, DataError, Unavailable: as :func:`..room.open_room`.
     """
-    return app_of(open_room(folder, makers=MAKERS))
+    return app_of(open_room(folder, makers=MAKERS), closes=True)
 
 
-def app_of(room: Room) -> FastAPI:
-    """Return the app of an experiment that is open."""
+def app_of(room: Room, *, closes: bool = False) -> FastAPI:
+    """Return the app of an experiment that is open.
+
+    Args:
+        room: the experiment.
+        closes: whether the app closes it when it is shut down.
+    """
     pages = Pages(room.config)
     told = headers(room.config.recruitment.platform)
 
     @asynccontextmanager
-    async def closing(app: FastAPI) -> AsyncIterator[None]:
+    async def serving(app: FastAPI) -> AsyncIterator[None]:
         current_default_thread_limiter().total_tokens = _THREADS
         yield
-        room.close()
+        if closes:
+            room.close()
 
     def message(status: int) -> Response:
         kind = _MESSAGES.get(status, "broken")
@@ -72,7 +78,7 @@ def app_of(room: Room) -> FastAPI:
         add_headers(response.headers, told)
         return response
 
-    app = FastAPI(title=room.config.name, docs_url=None, redoc_url=None, openapi_url=None, lifespan=closing)
+    app = FastAPI(title=room.config.name, docs_url=None, redoc_url=None, openapi_url=None, lifespan=serving)
     app.state.room = room
     app.add_middleware(Guard, told=told, refuse=message)
     app.add_exception_handler(HTTPException, refused)

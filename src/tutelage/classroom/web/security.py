@@ -1,19 +1,21 @@
 """What keeps other sites, large bodies and guessing out, and what every response says to the browser."""
 
-import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import HTTPException, Request, Response
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..config import Platform
+from ..tokens import is_id
 from .recruitment import MTURK_FRAMES, MTURK_SUBMIT, PROLIFIC
 
 MOST_BYTES = 64 * 1024
@@ -23,7 +25,6 @@ LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _MOST_FIELDS = 32
 _MOST_ADDRESSES = 10_000
 _COOKIE_S = 30 * 24 * 3600
-_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def headers(platform: Platform) -> Mapping[str, str]:
@@ -62,7 +63,13 @@ def is_same_site(given: Headers) -> bool:
     if site is not None:
         return site in ("same-origin", "none")
     origin = given.get("origin")
-    return origin is None or (urlsplit(origin).netloc != "" and urlsplit(origin).netloc == given.get("host"))
+    if origin is None:
+        return True
+    try:
+        host = urlsplit(origin).netloc
+    except ValueError:  # a bracket that is not closed
+        return False
+    return host != "" and host == given.get("host")
 
 
 class Guard:
@@ -92,7 +99,10 @@ class Guard:
         if scope["method"] not in SAFE_METHODS and not is_same_site(given):
             await self._refuse(403)(scope, receive, send_with_headers)
             return
-        body = await _body(given, receive)
+        try:
+            body = await _body(given, receive)
+        except ClientDisconnect:
+            return  # half a form must not pass for one, and nobody waits for the response
         if body is None:
             await self._refuse(413)(scope, receive, send_with_headers)
             return
@@ -107,13 +117,19 @@ def add_headers(found: MutableHeaders, told: Mapping[str, str]) -> None:
 
 
 async def _body(given: Headers, receive: Receive) -> bytes | None:
-    """Return the body, or None if it is too large; what is announced as too large is not read."""
+    """Return the body, or None if it is too large; what is announced as too large is not read.
+
+    Raises:
+        ClientDisconnect: if the browser went away before it was all there.
+    """
     length = given.get("content-length", "0")
     if not (length.isascii() and length.isdigit() and len(length) < 12 and int(length) <= MOST_BYTES):
         return None
     body = bytearray()
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
         body += message.get("body", b"")
         if len(body) > MOST_BYTES:
             return None
@@ -164,7 +180,7 @@ class Cookies:
     def read(self, request: Request, name: str) -> str:
         """Return the id of a cookie; empty if there is none, or it is no id."""
         found = request.cookies.get(self._name(name), "")
-        return found if _ID.fullmatch(found) else ""
+        return found if is_id(found) else ""
 
     def write(self, response: Response, request: Request, name: str, value: str) -> None:
         """Set a cookie; only on this machine it may travel without TLS."""
@@ -187,6 +203,8 @@ class Cookies:
 class RateLimit:
     """How often an address may do something; held in memory only. Safe to share among threads.
 
+    Addresses of IPv6 count by their first 64 bits, since a household has all that follow.
+
     Args:
         most: times within the window.
         seconds: length of the window.
@@ -200,7 +218,7 @@ class RateLimit:
 
     def admits(self, request: Request) -> bool:
         """Count a request, and return whether its address may go on."""
-        address = request.client.host if request.client else ""
+        address = _network(request.client.host if request.client else "")
         with self._lock:
             now = self._clock()
             since = now - self._seconds
@@ -211,3 +229,12 @@ class RateLimit:
             if not full:
                 times.append(now)
             return not full
+
+
+def _network(address: str) -> str:
+    """Return an address, or the network of one of IPv6."""
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return address
+    return address if known.version == 4 else str(ip_network((known.packed[:8] + bytes(8), 64)))

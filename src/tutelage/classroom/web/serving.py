@@ -15,6 +15,9 @@ from ..simulated_person import MakeClient
 from .app import app_of
 
 _STOP_S = 10
+_KEEP_ALIVE_S = 75
+"""That a connection may be idle: people look at an image for longer than the usual 5 s, when an answer would meet a
+connection that is being closed."""
 _TIMEOUT_S = 60.0
 _POLL_S = 0.02
 
@@ -81,7 +84,8 @@ def _server(room: Room) -> uvicorn.Server:
             log_level="warning",
             access_log=False,
             server_header=False,
-            lifespan="off",
+            lifespan="on",
+            timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_STOP_S,
         )
     )
