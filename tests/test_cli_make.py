@@ -82,6 +82,8 @@ def test_refused(tmp_path, capsys):
     new = tmp_path / "new"
     assert "per_class is 1; it must be at least 2" in refused(capsys, "glyphs-sim", new, "--per-class", "1")
     assert "size is 8; it must be at least 48" in refused(capsys, "butterflies-sim", new, "--size", "8")
+    assert "size is 100000; it must be at most 1024" in refused(capsys, "glyphs-sim", new, "--size", "100000")
+    assert "per_class is 1000000; it must be at most" in refused(capsys, "glyphs-sim", new, "--per-class", "1000000")
     assert "glyph-sim" in refused(capsys, "glyph-sim", new)
     assert not new.exists()
     assert "cannot be written" in refused(capsys, "glyphs-sim", tmp_path / "kept.txt" / "in", "--per-class", "2")

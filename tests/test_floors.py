@@ -17,7 +17,7 @@ FLOORS = {
     "stacked": 2, "teacher": 2, "optimiser": 2, "pacing": 2, "mentors": 2, "hypergradient": 2, "evaluation": 2,
     "look_ahead": 2, "interactions": 2, "credit": 2, "taught_net": 2, "frozen": 2, "logit_cache": 2,
     "mcboost": 0, "codewords": 1, "pools": 2, "selecting": 2, "hypotheses": 2, "hypothesis_space": 2,
-    "version_space": 2, "linear_sgd": 2, "teaching_dimension": 2, "explanations": 2,
+    "version_space": 2, "linear_sgd": 2, "teaching_dimension": 2, "stale_scores": 2, "explanations": 2,
     "starts": 2, "distilled": 2, "real_sets": 2, "siamese": 2, "experts": 2,
     "teachers": 3, "teacher_files": 3,
     "sequences": 4, "explain_teach": 4, "human_answers": 4, "human_groups": 4, "teaching_sets": 4,
@@ -25,7 +25,7 @@ FLOORS = {
     "statistics": 4, "gap": 4, "export": 4,
     "learners": 4, "participants": 4,
     "recipes": 5, "report": 5, "classroom": 5,
-    "display": 6, "cli_mentor": 6, "cli_distilled": 6, "cli_answers": 6, "cli_make": 6,
+    "display": 6, "cli_mentor": 6, "cli_distilled": 6, "cli_answers": 6, "cli_make": 6, "cli_files": 6,
     "cli_classroom": 6, "cli_classroom_people": 6, "cli": 6, "__main__": 7,
 }  # fmt: skip
 STRANGERS = {(a, b) for a in ("recipes", "report", "classroom") for b in ("recipes", "report", "classroom") if a != b}

@@ -164,11 +164,12 @@ class Tasks:
         """Return ``log sum_c sum_h q[h] err[h] Lk[h, i]`` (N,), what is left of the error if row i is shown next.
 
         A likelihood depends on the task by the row's sign alone, so that nothing of the size C N H is formed. The
-        largest ``q err`` is taken out before the sum: nothing underflows however many rows were shown.
+        largest ``q err`` is taken out before the sum: nothing underflows however many rows were shown. If no hypothesis
+        is ever wrong, it is the logarithm of the smallest float.
         """
         tiny = torch.finfo(self.errors.dtype).tiny
-        weights = self.log_posterior(shown) + self.errors.clamp_min(tiny).log()
-        largest = weights.amax()
+        weights = self.log_posterior(shown) + self.errors.log()
+        largest = weights.amax().nan_to_num(neginf=0.0)
         shares = (weights - largest).exp()
         sums = torch.where(self.targets.T, self.plus @ shares.T, self.minus @ shares.T).sum(1)
         return largest + sums.clamp_min(tiny).log()

@@ -1,6 +1,7 @@
 """Hypotheses that learners of a pool may start with: learned from its labels, random, or both."""
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -131,10 +132,14 @@ def _pairs(labels: _Labels, classes: int) -> Iterator[_Mask]:
 
 def _separating(rows: _Rows, group: _Mask) -> _Rows:
     """The weights (D,) of a machine that separates a group of rows from the others."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 
     machine: Any = LinearSVC(
         penalty="l1", loss="squared_hinge", dual=False, fit_intercept=False, random_state=0, max_iter=10_000
     )
-    weights: _Rows = machine.fit(rows, group).coef_[0]
+    with warnings.catch_warnings():
+        # a machine that is not quite the best one is a hypothesis as good as any other
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        weights: _Rows = machine.fit(rows, group).coef_[0]
     return weights

@@ -168,9 +168,28 @@ class Every:
     def _find(self, pool: Batch, classes: int) -> Tensor:
         rows = torch.arange(len(pool), device=pool.x.device)
         for keep in self.filters:
-            views = {name: view[rows] for name, view in pool.views.items()}
-            rows = rows[keep(Batch(pool.x[rows], pool.y[rows], pool.index[rows], views=views), classes)]
+            rows = rows[keep(part_of(pool, rows), classes)]
         return torch.zeros_like(pool.index, dtype=torch.bool).index_fill_(0, rows, True)
+
+
+class EmptiedClass(DataError):
+    """A filter leaves no row of a class.
+
+    Args:
+        label: of the class.
+        rows: of it in the pool.
+
+    Attributes:
+        label: of the class.
+        rows: of it in the pool.
+    """
+
+    def __init__(self, label: int, rows: int) -> None:
+        super().__init__(
+            f"the consistency filter leaves no row of class {label} ({rows} in the pool): set a quota, or turn the "
+            "filter off (everything)."
+        )
+        self.label, self.rows = label, rows
 
 
 class Consistent:
@@ -188,7 +207,8 @@ class Consistent:
 
     Raises:
         ConfigError: for fewer than two folds, a negative quota.
-        DataError: when asked, if the filter leaves a class of the pool without a row.
+        EmptiedClass: when asked, if the filter leaves a class of the pool without a row.
+        DataError: when asked, if a model is left with no row to see.
         NotFiniteError: when asked, if a model answers NaN.
     """
 
@@ -250,10 +270,7 @@ class Consistent:
                 order = sorted(rows.tolist(), key=lambda row: (-float(margins[row]), int(pool.index[row])))
                 keep[order[: self.quota]] = True
             if len(rows) and not bool(keep[rows].any()):
-                raise DataError(
-                    f"the consistency filter leaves no row of class {label} ({len(rows)} in the pool): set a quota, or "
-                    "turn the filter off (everything)."
-                )
+                raise EmptiedClass(label, len(rows))
         return keep
 
 
@@ -304,6 +321,11 @@ class Look:
         shown = torch.cat([self.shown, self.shown.new_tensor([row])])
         return replace(self, shown=shown, step=self.step + 1)
 
+    def at(self, places: Tensor) -> "Look":
+        """Return the look at some rows of the pool alone, int64 (n,)."""
+        shown = (self.shown[:, None] == places).nonzero()[:, 1]
+        return replace(self, pool=part_of(self.pool, places), kept=self.kept[places], shown=shown, _answers=[])
+
     def in_turn(self, free: Tensor) -> Tensor:
         """Return which of the ``free`` rows, bool (N,), are of the class whose turn it is.
 
@@ -317,6 +339,12 @@ class Look:
             features, logits = self.student.embed(self.pool.x)
             self._answers.append((wide(features), wide(logits)))
         return self._answers[0]
+
+
+def part_of(pool: Batch, rows: Tensor) -> Batch:
+    """Return some rows of a pool, int64 (n,), with their views."""
+    views = {name: view[rows] for name, view in pool.views.items()}
+    return Batch(pool.x[rows], pool.y[rows], pool.index[rows], views=views)
 
 
 def classes_of(student: Student, pool: Batch) -> int:

@@ -13,6 +13,7 @@ from .linear_sgd import Labels
 from .losses import cross_entropy
 from .mcboost import check_labels
 from .pools import Filter, Look, classes_of, everything
+from .stale_scores import StaleScores
 from .student import Student
 from .teacher import Teacher
 
@@ -37,6 +38,7 @@ class Selecting(Teacher):
         loss: what the student studies the rows by, (logits, labels) -> (n,).
         labels: what the pool's labels are: class ids, or numbers, of which there are no counts a class.
         beside: what to note beside the chosen rows, such as images that go with them.
+        stale: looks at a part of the pool at most steps, and remembers the scores for it; of this teacher alone.
         seed: of draws.
 
     Raises:
@@ -54,13 +56,14 @@ class Selecting(Teacher):
         loss: Loss = cross_entropy,
         labels: Labels = "classes",
         beside: Beside | None = None,
+        stale: StaleScores | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         if rows < 1:
             raise ConfigError(f"rows = {rows}, but a step shows 1 row or more.")
         self.keep, self.rows, self.again, self.loss, self.seed = keep, rows, again, loss, seed
-        self.labels, self.beside = labels, beside
+        self.labels, self.beside, self.stale = labels, beside, stale
         self.shown: list[int] = []
 
     @abstractmethod
@@ -79,11 +82,14 @@ class Selecting(Teacher):
         """Return the rows to show now, each with weight 1.
 
         ``notes``: ``index`` of the rows in the data set and ``row`` in the pool, int64 (k,), ``score`` (k,), ``kept``,
-        how many rows of the pool may be shown, and ``class_counts`` (K,) of those if labels are class ids.
+        how many rows of the pool may be shown, and ``class_counts`` (K,) of those if labels are class ids; and what
+        :meth:`StaleScores.noted` returns.
         """
         look, found = self.looked(batch, student), []
+        free = self._free(look)
+        stale = None if self.stale is None else self.stale.scores(look, free, self.rows, self.score)
         for _ in range(self.rows):
-            best, score = self._best(look)
+            best, score = self._best(look, stale)
             found.append((best, score))
             look = look.showing(best)
         row = torch.tensor([r for r, _ in found], device=batch.x.device)
@@ -94,12 +100,15 @@ class Selecting(Teacher):
             "kept": int(look.kept.sum()),
             **self._counts(look),
             **({} if self.beside is None else self.beside(look, row)),
+            **({} if self.stale is None or stale is None else self.stale.noted(look, free, stale, row)),
         }
         weight = torch.ones(len(row), dtype=batch.weight_dtype, device=batch.x.device)
         return Lesson(batch.x[row], batch.y[row], weight, self.loss, notes)
 
     def learn(self, lesson: Lesson, student: Student, validation: Batch | None) -> dict[str, Any]:
         """Remember that these rows were shown."""
+        if self.stale is not None:
+            self.stale.learn(lesson.notes)
         self.shown.extend(lesson.notes["index"].tolist())
         return {"shown": len(self.shown)}
 
@@ -117,8 +126,8 @@ class Selecting(Teacher):
             return {}
         return {"class_counts": torch.bincount(look.pool.y[look.kept].long(), minlength=look.classes)}
 
-    def _best(self, look: Look) -> tuple[int, Tensor]:
-        """The free row of largest score, and that score."""
+    def _free(self, look: Look) -> Tensor:
+        """The rows that may be shown now, bool (N,)."""
         free = look.kept.clone()
         if not self.again:
             free[look.shown] = False
@@ -127,7 +136,12 @@ class Selecting(Teacher):
                 f"asked for row {look.step + 1}, but the pool has {len(look.pool)} rows, of which "
                 f"{int(look.kept.sum())} may be shown, each once: ask for fewer, or filter less."
             )
-        scores = self.score(look, free).detach().masked_fill(~free, -torch.inf)
+        return free
+
+    def _best(self, look: Look, given: Tensor | None) -> tuple[int, Tensor]:
+        """The free row of largest score, if it is given such as was found before, and that score."""
+        free = self._free(look)
+        scores = (self.score(look, free) if given is None else given).detach().masked_fill(~free, -torch.inf)
         if bool(scores.isnan().any()):
             raise NotFiniteError(
                 f"{type(self).__name__}: the score of row {int(scores.isnan().nonzero()[0])} is NaN after "

@@ -15,9 +15,7 @@ PLATFORM = {"platform": "prolific", "keep_raw_ids": True}
 
 def holding(folder, text):
     """Names of the files below a folder that hold a text."""
-    return sorted(
-        file.name for file in folder.rglob("*") if file.is_file() and text.encode() in file.read_bytes()
-    )
+    return sorted(file.name for file in folder.rglob("*") if file.is_file() and text.encode() in file.read_bytes())
 
 
 def people(room, count):

@@ -1,5 +1,6 @@
 """Other sites, cookies, headers, limits: what keeps people's sessions their own."""
 
+import inspect
 import re
 
 import pytest
@@ -9,6 +10,7 @@ pytest.importorskip("fastapi", reason="needs the extra tutelage[classroom]")
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
+from tutelage import cli_classroom
 from tutelage.classroom import tables
 from tutelage.classroom.config import Recruitment
 from tutelage.classroom.replies import End
@@ -173,6 +175,16 @@ def test_addresses_of_our_files_change_with_their_content(person):
         assert re.search(r"\?v=[0-9a-f]{12}$", path)
         assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
         assert "://" not in answer.text.replace("http://www.w3.org/2000/svg", "")
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/debug", "/dashboard", "/user_data", "/.env"])
+def test_the_program_shows_nothing_of_itself(person, path):
+    assert person.client.app.debug is False
+    assert person.client.get(path).status_code == 404
+
+
+def test_only_this_machine_is_served_unless_told_otherwise():
+    assert inspect.signature(cli_classroom.serve).parameters["host"].default == "127.0.0.1"
 
 
 @pytest.mark.parametrize("path", ["/static/../app.py", "/static/..%2fapp.py", "/static/%2e%2e/app.py", "/i/../../key"])

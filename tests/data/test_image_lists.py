@@ -10,6 +10,7 @@ from PIL import Image
 from tutelage.data.image_lists import (
     ImageList,
     ListedImage,
+    folder_images,
     image_paths,
     load_listed,
     load_listed_pair,
@@ -161,3 +162,21 @@ def test_names_of_lists_are_those_of_their_sources(folder, tmp_path):
     found = listed(tmp_path, "./x/CabbageWhite/1.png 0 0", name="mine_tr.txt", classes=("Cabbage White", "Red Admiral"))
     pool = load_listed(found, str(folder))
     assert (pool.source.name, Path(found.name).name) == ("mine_tr", "mine_tr.txt")
+
+
+def test_all_images_of_a_folder(tmp_path):
+    for name in ("b/2.png", "b/10.JPG", "a/x.png", "a/notes.txt", ".hidden/y.png"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).touch()
+    found = folder_images(tmp_path, "./set/")
+    assert [(image.path, image.label) for image in found.images] == [
+        *(("./set/a/x.png", 0), ("./set/b/10.JPG", 1), ("./set/b/2.png", 1)),
+    ]
+    assert (found.classes, found.name) == (("a", "b"), tmp_path.name)
+    assert folder_images(tmp_path).images[0].path == f"{tmp_path.as_posix()}/images/a/x.png"
+    (tmp_path / "images" / "c").mkdir()
+    with pytest.raises(DataError, match=r'images: class "c" is empty'):
+        folder_images(tmp_path)
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(DataError, match="bare: no class folders; put the images of each class into a folder"):
+        folder_images(tmp_path / "bare")

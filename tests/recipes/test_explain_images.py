@@ -54,6 +54,11 @@ def explained(tmp_path_factory):
     return finished(tmp_path_factory.getbasetemp())
 
 
+def planned(options):
+    """The plan of a run that was done: its export is there already."""
+    return prepare(Config(**options | {"export": None}), fresh=True)
+
+
 def pieces(out, stage, seed):
     from tutelage.checkpoint import load_checkpoint
 
@@ -67,7 +72,7 @@ def test_small_rows_are_pixels_and_larger_ones_features():
 
 def test_what_is_chosen_if_nothing_is_said(explained):
     _, options, _ = explained
-    given = {name: value for name, value in options.items() if name not in ("features", "teachers", "epochs")}
+    given = {name: value for name, value in options.items() if name not in ("features", "teachers", "epochs", "export")}
     found = prepare(Config(**given | {"resize": 20}), fresh=True).options
     assert (found.features, found.net, found.epochs, found.explain) == ("net", "cue-net", 40, "cam")
 
@@ -75,7 +80,7 @@ def test_what_is_chosen_if_nothing_is_said(explained):
 def test_difficulties_are_those_of_the_explanations(explained):
     """Those that explain ranked by, computed here from the network that the run left."""
     result, options, out = explained
-    plan = prepare(Config(**options), fresh=True)
+    plan = planned(options)
     for seed in (0, 1):
         tensors, pool = pieces(out, "network-0", seed), plan.draw(seed, 0.0).pool
         net = plan.network(seed)
@@ -91,7 +96,7 @@ def test_difficulties_are_those_of_the_explanations(explained):
 
 def test_hypotheses_look_at_the_features_of_that_network(explained):
     _, options, out = explained
-    plan = prepare(Config(**options), fresh=True)
+    plan = planned(options)
     from tutelage.recipes.explain.course import opened
     from tutelage.rules import SGD
 
@@ -120,7 +125,7 @@ def test_the_network_sees_the_pool_alone(explained):
     from tutelage.recipes.explain.explaining import trained
 
     _, options, out = explained
-    plan = prepare(Config(**options), fresh=True)
+    plan = planned(options)
     pool = plan.draw(1, 0.0).pool
     again = trained(plan.network(1), pool, epochs=25, seed=1, advance=lambda: None).net.state_dict()
     for name, value in again.items():
@@ -129,7 +134,7 @@ def test_the_network_sees_the_pool_alone(explained):
 
 def test_a_network_that_learned_nothing_is_refused(explained):
     _, options, _ = explained
-    plan = prepare(Config(**options), fresh=True)
+    plan = planned(options)
     pool, net = plan.draw(0, 0.0).pool, plan.network(0)
     for p in net.parameters():
         torch.nn.init.zeros_(p)
@@ -165,7 +170,7 @@ def test_a_stopped_run_ends_with_the_same_bytes(explained, tmp_path):
 def test_teaching_sets_can_be_played(explained):
     """They hold what the first seed showed, with files that are there and are those of the data."""
     result, options, out = explained
-    folder, material = out / "sets", prepare(Config(**options), fresh=True).material
+    folder, material = out / "sets", planned(options).material
     for name in result["order"]:
         own = result["selection"]["levels"]["0"]["sets"][name]
         found = TeachingSet.load(folder / f"{name}.json")
@@ -195,13 +200,33 @@ def test_explanations_are_darker_images(explained):
 
 def test_test_items_are_of_the_test(explained):
     _, options, out = explained
-    drawn = prepare(Config(**options), fresh=True).draw(0, 0.0)
+    drawn = planned(options).draw(0, 0.0)
     known = {row.numpy().tobytes(): int(label) for row, label in zip(drawn.test_x, drawn.test_y)}
     found = TeachingSet.load(out / "sets/strict.json")
     assert len(found.test) == len(known)
     for item in found.test:
         pixels = np.array(Image.open(out / "sets" / item.path))
         assert found.classes[known[(torch.from_numpy(pixels)[None].float() / 255).numpy().tobytes()]] == item.label
+
+
+def test_test_items_are_the_files_of_the_data(explained, tmp_path):
+    """Also where a run brings them to another size, and where lists name them."""
+    _, options, out = explained
+    files = {item.sha256 for item in planned(options).material.images.items}
+    assert {item.sha256 for item in TeachingSet.load(out / "sets/strict.json").test} <= files
+    folder = out / "data"
+    for role, rows in (("tr", range(20)), ("te", range(20, 30))):
+        lines = [f"./x/{c}/{k:02d}.png {i} 0" for i, c in enumerate(("lying", "square", "standing")) for k in rows]
+        (tmp_path / f"{role}.txt").write_text("\n".join(lines))
+    given = options | {"lists": f"{tmp_path}/tr.txt,{tmp_path}/te.txt", "resize": 8, "seeds": 1}
+    given |= {"export": str(tmp_path / "sets"), "features": "pixels", "epochs": None, "filter": "none"}
+    run(Config(**given | {"teachers": "strict"}), tmp_path / "run")
+    found = TeachingSet.load(tmp_path / "sets/strict.json").test
+    assert len(found) == 30
+    for item in found:
+        original = folder / "images" / item.label / item.path.rpartition("test-")[2]
+        assert (tmp_path / "sets" / item.path).read_bytes() == original.read_bytes()
+        assert int(original.stem) >= 20
 
 
 def test_the_experiment_of_explain_teach(explained):
@@ -231,7 +256,7 @@ def test_rows_of_arrays_are_written_as_images(tmp_path):
     options = {"per_class": 20, "only": "3,4", "size": 4, "seeds": 1, "number": 20, "teachers": "strict"}
     options |= {"device": "cpu", "threads": 1, "learners": 5, "export": str(tmp_path / "sets")}
     result = run(Config(**options), tmp_path / "run")
-    source = prepare(Config(**options), fresh=True).material.source
+    source = planned(options).material.source
     found = TeachingSet.load(tmp_path / "sets/strict.json")
     for item, index in zip(found.items, result["selection"]["levels"]["0"]["sets"]["strict"]["index"]):
         pixels = np.array(Image.open(tmp_path / "sets" / item.path))

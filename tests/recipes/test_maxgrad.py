@@ -1,5 +1,6 @@
 """The study of MaxGrad in small: what is compared, counted and kept; going on; refusals."""
 
+import copy
 import json
 from functools import cache
 
@@ -8,15 +9,19 @@ import pytest
 import torch
 from PIL import Image
 
+from tutelage.checkpoint import load_checkpoint
 from tutelage.cli import main
+from tutelage.data.image_lists import read_image_list
 from tutelage.errors import ConfigError, DataError
 from tutelage.recipes import maxgrad
 from tutelage.recipes.maxgrad import Config, run
 from tutelage.recipes.maxgrad.arms import TEACHERS, arms_of
+from tutelage.recipes.maxgrad.concluding import conclusion
 from tutelage.recipes.maxgrad.plan import prepare
+from tutelage.recipes.maxgrad.students import taught
 from tutelage.recipes.maxgrad.summing import sizes
 from tutelage.runs import RunFolder
-from tutelage.teaching_sets import TeachingSet
+from tutelage.teaching_sets import Picture, TeachingSet
 
 from .interrupted import Stops, assert_same
 
@@ -196,6 +201,45 @@ def test_scores_of_prototypes_are_no_logarithms(tmp_path):
     assert [item.score is None for item in items] == [False] * 5 + [True] * 3
 
 
+def test_pairs_are_kept_and_exported(tmp_path):
+    """Beside a row stands the nearest row, of those that may be shown, of the class that it is taken for."""
+    options = SMALL | {"seeds": 1, "noise": "0", "teachers": "prototypes-then-maxgrad", "pairs": True}
+    options |= {"filters": "none", "export": str(tmp_path / "sets")}
+    result = run(Config(**options), tmp_path / "run")
+    own = result["selection"]["levels"]["0"]["sets"]["prototypes-then-maxgrad (no filter)"]
+    assert "counterfactual" not in result["selection"]["levels"]["0"]["sets"]["random"]
+    assert own["counterfactual"][:5] == own["counter_class"][:5] == [-1] * 5
+    whole = plan(**options | {"export": None})
+    drawn = taught(whole.draw(0, 0.0), whole.options, 5, None).drawn
+    place = {index: row for row, index in enumerate(drawn.pool.index.tolist())}
+    tensors, _ = load_checkpoint(tmp_path / "run/arms/noise-0-0.safetensors")
+    for index, label, beside in list(zip(own["index"], own["counter_class"], own["counterfactual"]))[5:]:
+        x, y = drawn.pool.x, drawn.pool.y
+        distances = [float((x[place[index]] - row).norm()) if y[k] == label else np.inf for k, row in enumerate(x)]
+        assert place[beside] == int(np.argmin(distances))
+        assert beside in tensors["shown"]
+    items = TeachingSet.load(
+        tmp_path / "sets/noise-0/seed-0/prototypes-then-maxgrad-no-filter.json", check_files=False
+    ).items
+    names = result["data"]["classes"]
+    assert [item.counterfactual is None for item in items] == [True] * 5 + [False] * 3
+    for item, label, beside in list(zip(items, own["counter_class"], own["counterfactual"]))[5:]:
+        assert item.notes["counter_class"] == names[label]
+        (other,) = whole.material.items([beside])
+        assert item.counterfactual == Picture(other.path, other.sha256)
+
+
+def test_equal_means_are_all_highest(small):
+    result, _ = small
+    found = copy.deepcopy(result)
+    for level in found["selection"]["levels"].values():
+        for own in level["arms"].values():
+            own["accuracy"]["8"] |= {"mean": 0.5}
+    line = next(line for line in conclusion(found) if line.startswith("Highest"))
+    assert "without noise, random and maxgrad (cross-fitted) and herding (cross-fitted)" in line
+    assert line.count("50.0 %") == 2
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Twelve images a class, dark and bright."""
@@ -219,6 +263,17 @@ def test_an_image_folder_and_its_lists(folder, tmp_path):
     assert [line.split()[0] for line in lines] == [item.path for item in found.items]
     assert found.classes == ("bright", "dark")
     assert {line.split()[1] for line in lines} <= {"0", "1"}
+
+
+def test_labels_of_a_list_are_alphabetical_whatever_the_order_of_the_classes(folder, tmp_path):
+    options = FOLDER | {"only": "dark,bright", "data": str(folder), "export": str(tmp_path / "sets")}
+    result = run(Config(**options), tmp_path / "run")
+    assert result["data"]["classes"] == ["dark", "bright"]
+    path = tmp_path / "sets/noise-0/seed-0/maxgrad-no-filter.json"
+    listed = read_image_list(path.with_suffix(".txt"), ["bright", "dark"])
+    assert [image.folder for image in listed.images] == [
+        item.label for item in TeachingSet.load(path, root=folder).items
+    ]
 
 
 def test_published_lists(folder, tmp_path):

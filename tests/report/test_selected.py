@@ -125,6 +125,24 @@ def test_images_are_those_of_the_rows(folder):
     assert torch.equal(tensors["images"][:, 0], images[tensors["shown"]])
 
 
+def test_pairs_show_what_stands_beside_a_row(folder, tmp_path):
+    """A second image of a card, of the counter class, with words; nothing where there is none."""
+    options = OPTIONS | {"seeds": 1, "teachers": "prototypes-then-maxgrad", "noise": "0", "filters": "none"}
+    run(Config(**options, pairs=True), tmp_path / "run")
+    found = write(tmp_path / "run").read_text()
+    run_ = read(tmp_path / "run")
+    own = run_.part("selection")["levels"]["0"]["sets"]["prototypes-then-maxgrad (no filter)"]
+    names = run_.part("data")["classes"]
+    beside = [(k, c) for k, (c, i) in enumerate(zip(own["counter_class"], own["counterfactual"])) if i >= 0]
+    assert 0 < len(beside) < len(own["index"])
+    assert found.count('class="pixels"') == found.count("<figcaption>") + len(beside)
+    for place, label in beside:
+        assert f'alt="beside it {names[label]}, of row {place + 1}"' in found
+    assert found.count("<div>beside it ") == len(beside)
+    assert "MaxGrad ranked pairs" in found
+    assert "MaxGrad ranked pairs" not in (folder / "report.html").read_text()
+
+
 def test_rows_that_are_no_images_have_cards_without(folder, tmp_path):
     import shutil
 

@@ -140,13 +140,29 @@ def test_the_value_is_submodular(known):
         assert gains[0] >= gains[1] >= 0
 
 
-def test_nothing_underflows_after_hundreds_of_rows(known):
-    shown = torch.arange(36).repeat(500)
+def test_nothing_underflows_after_thousands_of_rows(known):
+    shown = torch.arange(36).repeat(3000)
+    assert known.log_posterior(shown)[known.errors > 0].max() < -1000  # e to which is 0
     left = known.log_remaining(shown)
     assert left.isfinite().all()
     assert left.unique().numel() > 1
     assert known.log_posterior(shown).min() < -1000
     assert expected_error(known.log_posterior(shown), known.errors).isfinite().all()
+
+
+def test_hypotheses_that_are_never_wrong_do_not_count():
+    """However small the others have become."""
+    margins = torch.tensor([[3.0, -800.0, -20.0], [-3.0, 900.0, -20.0], [-3.0, -1.0, 20.0]]).double()
+    found = tasks(margins, torch.tensor([[True, False, False]]), 1.0)
+    assert found.errors.tolist() == [[0.0, 2 / 3, 2 / 3]]
+    shown = torch.tensor([0, 1, 0, 1, *[2] * 40])
+    left = found.log_remaining(shown)
+    logs = (found.log_posterior(shown) + found.errors.log())[0]
+    assert logs[1] < -3000
+    assert logs[2] == pytest.approx(math.log(2 / 9) - 840)
+    assert (left - logs[2]).tolist() == pytest.approx([-20, 0, -20])
+    always_right = tasks(margins[:, :1], torch.tensor([[True, False, False]]), 1.0)
+    assert always_right.log_remaining(shown).isfinite().all()
 
 
 def test_expected_error_and_entropy_by_hand():

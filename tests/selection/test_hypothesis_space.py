@@ -39,6 +39,25 @@ def test_learned_ones_separate_their_groups():
         assert float((both == 1).float().mean()) > 0.8
 
 
+def test_learned_ones_minimise_the_published_objective():
+    """``||w||_1 + sum_i max(0, 1 - y_i <w, x_i>)^2``: no change of a single weight lowers it."""
+    pool = cloud(3, spread=2.0)
+    found = HypothesisSpace("cluster")(pool, 3)
+    rows = found.features(pool.x)
+    for c in range(3):
+        signs = (pool.y == c).double() * 2 - 1
+
+        def objective(w, signs=signs):
+            return float(w.abs().sum() + (1 - signs * (rows @ w)).clamp_min(0).square().sum())
+
+        best = found.weights[6 + c]
+        for place in range(len(best)):
+            for step in (-best[place], -0.1, -0.01, 0.01, 0.1):
+                other = best.clone()
+                other[place] += step
+                assert objective(other) >= objective(best) - 1e-3
+
+
 def test_random_and_sparse_have_the_truth_beside_them():
     pool = cloud(3, spread=0.3)
     truth = HypothesisSpace("cluster")(pool, 3).weights[6:9]
@@ -148,3 +167,23 @@ def test_a_class_left_empty_is_named():
     hypotheses = drawn(pool, 1)  # 0 alone: it takes every row for -1
     with pytest.raises(DataError, match=r"leaves no row of class 0 \(12 in the pool\): .* off \(none\)"):
         OneVsAll(fixed(hypotheses))(pool, 3)
+
+
+def test_a_machine_that_does_not_end_is_a_hypothesis_without_a_warning(monkeypatch, recwarn):
+    """Machines that are stopped after one pass; scikit-learn's warning of that, and no other, is kept from the user."""
+    import warnings
+
+    from sklearn.svm import LinearSVC
+
+    whole = LinearSVC.fit
+
+    def stopped(self, x, y):
+        self.max_iter = 1
+        warnings.warn("another one", UserWarning, stacklevel=1)
+        return whole(self, x, y)
+
+    monkeypatch.setattr(LinearSVC, "fit", stopped)
+    generator = torch.Generator().manual_seed(0)
+    pool = Batch(torch.randn(60, 8, generator=generator), torch.arange(60) % 3, torch.arange(60))
+    assert HypothesisSpace("rand", 5)(pool, 3).weights.shape == (5, 9)
+    assert {str(w.message) for w in recwarn} == {"another one"}

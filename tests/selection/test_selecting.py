@@ -16,7 +16,7 @@ from tests.selection.teachers import FACTORIES, FAST, Given, chosen, consistent,
 from tutelage import SGD, Batch, Student
 from tutelage.pools import Every, everything, without_duplicates
 from tutelage.sequences import Course, teach_together, teaching_set
-from tutelage.teachers import SELECTING, MaxGrad
+from tutelage.teachers import SELECTING, AtRandom, MaxGrad
 from tutelage.testing.laws import Watch
 
 OF_EACH_ROW = ["maxgrad", "maxgrad of the head", "maxgrad of pairs", "random", "el2n"]
@@ -188,6 +188,7 @@ def test_a_course_that_was_stopped_goes_on_equally(name):
     """From a state dict, a copy and a pickle; what the filter found is found again."""
     pool, make = clusters(30), lambda: FACTORIES[name](consistent(3), seed=4)
     whole = teaching_set(make(), pool, linear(), 9, FAST)
+    assert len(set(whole.index.tolist())) == 9
     part = teaching_set(make(), pool, linear(), 4, FAST)
     loaded = make()
     loaded.load_state_dict(part.teacher.state_dict())
@@ -234,6 +235,26 @@ def test_only_random_rows_follow_the_seed():
     for name, make in FACTORIES.items():
         sequences = {str(chosen(make(everything, seed=seed), clusters(30), linear())) for seed in range(3)}
         assert len(sequences) == (3 if name in ("random", "balanced") else 1), name
+
+
+def test_notes_count_the_rows_that_may_be_shown():
+    pool = clusters(20)
+    keep = lambda pool, classes: pool.y != 1  # noqa: E731
+    for rows in (1, 3):
+        notes = MaxGrad(keep, rows=rows).teach(pool, linear()).notes
+        assert notes["kept"] == 13
+        assert notes["class_counts"].tolist() == [7, 0, 6]
+
+
+def test_steps_count_rows_that_left_the_pool():
+    pool, teacher = index_pool(9), AtRandom(everything, balanced=True)
+    for step in range(3):
+        lesson = teacher.teach(arranged(pool, slice(3 * step, None)), linear())
+        teacher.learn(lesson, linear(), None)
+        assert lesson.target.tolist() == [step]
+    look = teacher.looked(arranged(pool, ~torch.isin(pool.index, torch.tensor(teacher.shown))), linear())
+    assert look.step == 3
+    assert look.shown.tolist() == []
 
 
 def test_rows_may_be_shown_again_if_the_teacher_says_so():

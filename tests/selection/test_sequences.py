@@ -8,6 +8,7 @@ from tests.selection.common import clusters, deep, images, linear
 from tutelage import SGD, Batch, Lesson, Student, Teacher
 from tutelage.codewords import Fit, centred
 from tutelage.errors import ConfigError, NotConverged, ShapeError
+from tutelage.linear_sgd import SOFTMAX
 from tutelage.losses import cross_entropy
 from tutelage.mcboost import mcboost, mcboost_published
 from tutelage.pools import everything
@@ -21,7 +22,7 @@ from tutelage.sequences import (
     teach_together,
     teaching_set,
 )
-from tutelage.teachers import AtRandom, KCenter, MaxGrad, Prototypes
+from tutelage.teachers import AtRandom, KCenter, LabelSynthesis, MaxGrad, Prototypes
 
 FIT = Fit(steps=12)
 
@@ -69,10 +70,12 @@ def test_courses_side_by_side_are_the_courses_of_each():
     pools = [clusters(20 + k, seed=k) for k in range(3)]
     make = [lambda: MaxGrad(everything), lambda: AtRandom(rows=2), lambda: Prototypes(everything)]
     courses = [Course(make[k](), pools[k], linear(seed=k)) for k in range(3)]
-    assert teach_together(courses, 6, Refitted(FIT)) is courses
+    words = lambda course: course.student.head[1].detach()  # noqa: E731
+    assert teach_together(courses, 6, Refitted(FIT), words) is courses
     for k, course in enumerate(courses):
-        alone = teaching_set(make[k](), pools[k], linear(seed=k), 6, Refitted(FIT))
+        alone = teaching_set(make[k](), pools[k], linear(seed=k), 6, Refitted(FIT), words)
         assert course.index.equal(alone.index)
+        torch.testing.assert_close(course.watched, alone.watched, rtol=1e-10, atol=1e-12)
         torch.testing.assert_close(course.student.head[1], alone.student.head[1], rtol=1e-10, atol=1e-12)
 
 
@@ -220,6 +223,21 @@ def test_an_unbounded_loss_is_told():
     course = teaching_set(Prototypes(everything), far, linear(), 9, Studied(1, lambda z, y: -mcboost(z, y)))
     with pytest.raises(NotConverged, match=r"after 9 rows the student is right on \d of them, and a guess on 3"):
         check_fitted(course)
+
+
+def test_a_student_that_guesses_one_class_is_told():
+    course = teaching_set(Prototypes(everything), clusters(20), linear(), 9, Refitted(FIT))
+    course.student = linear(scale=0.0)
+    with pytest.raises(NotConverged, match=r"after 9 rows the student is right on 3 of them, and a guess on 3"):
+        check_fitted(course)
+
+
+def test_labels_that_were_made_are_studied_as_they_are():
+    pool, target = clusters(20), torch.full((3, 6), 0.5, dtype=torch.float64)
+    course = teaching_set(LabelSynthesis(target, loss=SOFTMAX), pool, linear(), 4, Studied(2))
+    assert course.shown.y.equal(torch.cat([lesson.target for lesson in course.lessons]))
+    assert course.shown.y.shape == (4, 3)
+    assert course.shown.y.frac().count_nonzero() > 0
 
 
 def test_rows_of_a_single_label_tell_nothing():

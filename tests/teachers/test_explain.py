@@ -106,6 +106,15 @@ def test_they_never_reach_the_posterior():
         assert lessons[-1].notes[name] == noted[name]
 
 
+def test_distances_are_standardised_by_kept_rows():
+    pool = cloud()
+    kept = torch.arange(36) % 3 != 0
+    hypotheses = drawn(pool)
+    dist = distances(hypotheses.features(pool.x), pool.y, kept, 3)
+    needed = ((dist - dist[kept].mean()) / dist[kept].std(correction=0)).sigmoid().log()
+    torch.testing.assert_close(Explain(lambda p, c: kept, space=fixed(hypotheses)).log_d(pool, 3), needed)
+
+
 def test_rows_that_are_all_alike_have_one_density():
     pool = cloud()
     pool.x[:] = torch.nn.functional.one_hot(pool.y, 4).float()

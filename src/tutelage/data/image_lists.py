@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import DataError
 from .cache import decoded
+from .folders import SUFFIXES
 from .images import Size, decode
 from .items import Item, check_disjoint, file_items
 from .records.atomic import AtomicWriter
@@ -197,6 +198,36 @@ def class_folders(top: Path) -> list[Path]:
         raise DataError(
             f"{top}: cannot be read ({error.strerror}); needed is a folder with a folder a class."
         ) from None
+
+
+def folder_images(folder: str | os.PathLike[str], prefix: str | None = None) -> ImageList:
+    """Return all images of a folder as a list, by class and name.
+
+    Args:
+        folder: has a folder a class, or such a folder ``images``.
+        prefix: what the paths begin with, before ``/CLASS/FILE``; None: the folder of the classes.
+
+    Raises:
+        DataError: if it cannot be read, has no class folder, or a class has no image.
+    """
+    top = Path(folder) / "images" if (Path(folder) / "images").is_dir() else Path(folder)
+    before = top.as_posix() if prefix is None else prefix.rstrip("/")
+    rooms, images = class_folders(top), []
+    if not rooms:
+        raise DataError(f"{top}: no class folders; put the images of each class into a folder of its name.")
+    for label, room in enumerate(rooms):
+        names = _image_names(room)
+        if not names:
+            raise DataError(f'{top}: class "{room.name}" is empty.')
+        images += [ListedImage(f"{before}/{room.name}/{name}", label, 0) for name in names]
+    return ImageList.of(Path(folder).resolve().name, images, [room.name for room in rooms])
+
+
+def _image_names(room: Path) -> list[str]:
+    try:
+        return sorted(file.name for file in room.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+    except OSError as error:
+        raise DataError(f"{room}: cannot be read ({error.strerror}).") from None
 
 
 def load_listed(

@@ -11,13 +11,11 @@ CVPR 2018, and its code.
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from ..errors import DataError
-from .folders import SUFFIXES
-from .image_lists import ImageList, ListedImage, class_folders
+from .image_lists import ImageList, ListedImage, folder_images
 from .sources import IntArray
 
 _TEST = 0.2
@@ -58,27 +56,15 @@ def split_folder(folder: str | os.PathLike[str], prefix: str | None = None) -> t
     Raises:
         DataError: if there are no images, a class is empty, or there are too few to split.
     """
-    top = Path(folder) / "images" if (Path(folder) / "images").is_dir() else Path(folder)
-    images = _images(top, top.as_posix() if prefix is None else prefix.rstrip("/"))
-    rows = published_split(np.asarray([image.label for image in images]))
-    classes = tuple(room.name for room in class_folders(top))
-    train, test = (ImageList.of(f"{top} ({role})", _taken(images, of), classes) for role, of in zip(_ROLES, rows))
+    found = folder_images(folder, prefix)
+    rows = published_split(np.asarray([image.label for image in found.images]))
+    train, test = (
+        ImageList.of(f"{folder} ({role})", _taken(found.images, of), found.classes) for role, of in zip(_ROLES, rows)
+    )
     return train, test
 
 
 _ROLES = ("train", "test")
-
-
-def _images(top: Path, prefix: str) -> list[ListedImage]:
-    images: list[ListedImage] = []
-    for label, room in enumerate(class_folders(top)):
-        names = sorted(file.name for file in room.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
-        if not names:
-            raise DataError(f'{top}: class "{room.name}" is empty.')
-        images += [ListedImage(f"{prefix}/{room.name}/{name}", label, 0) for name in names]
-    if not images:
-        raise DataError(f"{top}: no class folders; put the images of each class into a folder of its name.")
-    return images
 
 
 def _taken(images: Sequence[ListedImage], rows: IntArray) -> list[ListedImage]:

@@ -7,11 +7,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..errors import ConfigError
 from ..randomness import hashed, permutation, real_tensor, stream
 from .checks import whole_number
 from .sources import ByteArray, DataSet, IntArray, Source
 
 _TEST_SHARE = 0.2
+_MOST_IMAGES, _MOST_PIXELS = 100_000, 1024
+"""Of a class; of a side. Sets are drawn in memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +64,12 @@ def check_simulation(name: str, per_class: int, size: int, least: int) -> None:
     """Make sure that a set can be drawn.
 
     Raises:
-        ConfigError: if there are fewer than 2 images a class, or a side is below the least.
+        ConfigError: if there are fewer than 2 images a class or more than 100,000, or a side is below the least or
+            above 1,024.
     """
-    whole_number(name, per_class, 2, "per_class")
-    whole_number(name, size, least, "size")
+    for what, value, low, most in (("per_class", per_class, 2, _MOST_IMAGES), ("size", size, least, _MOST_PIXELS)):
+        if whole_number(name, value, low, what) > most:
+            raise ConfigError(f"{name}: {what} is {value}; it must be at most {most}, more does not fit in memory.")
 
 
 def joined(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data import DataSet, load
+from ..data.loading import NAMES
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class DataOptions:
 
 def full(path: str | None) -> str | None:
     """Return a name as it is, or the full path of a file, which a run that goes on elsewhere finds again."""
-    return str(Path(path).resolve()) if path and Path(path).exists() else path
+    return str(Path(path).resolve()) if path and path not in NAMES and Path(path).exists() else path
 
 
 def loaded(options: Any) -> tuple[DataSet, dict[str, str]]:

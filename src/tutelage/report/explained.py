@@ -7,7 +7,7 @@ import numpy as np
 
 from ..evaluation import Summary
 from ..statistics import PairedDifference
-from . import bands, explained_images, explained_plots, sections, selected, setting, tables
+from . import bands, explained_images, sections, selected, selected_plots, setting, tables
 from .canvas import Look, looks
 from .diagnosis import warnings
 from .markup import Markup, element, paragraph, picture, section, text
@@ -200,7 +200,8 @@ def _figure(
 ) -> Markup:
     values = {name: scale * np.array(own["curves"][metric]) for name, own in level["arms"].items()}
     ends = ", ".join(f"{name} {float(v[:, -1].mean()):.2f}" for name, v in values.items())
-    return picture(explained_plots.by_rows(values, styles, rows, label, line), f"{label}; at the end: {ends}.", "wide")
+    image = selected_plots.by_rows(values, styles, rows, first=0, label=label, line=line)
+    return picture(image, f"{label}; at the end: {ends}.", "wide")
 
 
 def kept(run: Run) -> Markup | None:

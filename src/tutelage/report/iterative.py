@@ -190,7 +190,8 @@ def accuracy(run: Run) -> Markup | None:
         bands.describe(len(run.seeds)),
         "A learner may answer right long before its weights are those of the target; the dotted line is the target.",
     )
-    image = selected_plots.by_rows(found, _looks(run), 1, facts["target_accuracy"])
+    shares = {name: 100 * values for name, values in found.items()}
+    image = selected_plots.by_rows(shares, _looks(run), 1, line=100 * facts["target_accuracy"])
     return section("Accuracy on test rows", note, picture(image, f"At the end: {ends}.", "wide"))
 
 

@@ -170,11 +170,10 @@ def curves(run: Run) -> Markup:
     for rate, level in facts["levels"].items():
         for keep in dict.fromkeys(k for name in run.result["order"] if (k := facts["filters"][name]) is not None):
             names = [name for name in run.result["order"] if facts["filters"][name] in (None, keep)]
-            values = {_teacher(name): np.array(level["arms"][name]["curves"]) for name in names}
-            ends = ", ".join(f"{name} {100 * float(v[:, -1].mean()):.1f} %" for name, v in values.items())
-            image = selected_plots.by_rows(
-                values, styles, run.part("config")["rows"], float(level["whole_pool"]["mean"])
-            )
+            values = {_teacher(name): 100 * np.array(level["arms"][name]["curves"]) for name in names}
+            ends = ", ".join(f"{name} {float(v[:, -1].mean()):.1f} %" for name, v in values.items())
+            whole = 100 * float(level["whole_pool"]["mean"])
+            image = selected_plots.by_rows(values, styles, run.part("config")["rows"], line=whole)
             title = element("h3", text(f"Label noise {rate}, {_filter(keep)}"))
             blocks.append(element("div", title, picture(image, f"At the end: {ends}.", "wide"), class_="block"))
     return section("By the number of rows", note, *blocks)

@@ -20,13 +20,18 @@ _LOGARITHMIC = {"maxgrad": 0, "prototypes-then-maxgrad": 1}
 def chosen(run: Run) -> Markup:
     """The teaching sets of the first seed."""
     seed = run.seeds[0]
-    note = paragraph(
+    notes = [
         f"The teaching sets of seed {seed}, in the order in which they were shown. Under a row stand the label that",
         "the student was told, the true one where that is wrong, and what the student had answered before it saw the",
         "row, with the margin of the told label over the largest other one (below 0: it answered another). The score",
         "is what the teacher ranks by: of MaxGrad the logarithm of the squared norm of the gradient, of prototypes",
         "minus a distance. Scores of different teachers cannot be compared.",
-    )
+    ]
+    if run.part("config")["pairs"]:
+        notes += [
+            "MaxGrad ranked pairs: the second image of a card is, of the class that the student takes the first one",
+            "for, the nearest row that may be shown. The student did not see it.",
+        ]
     parts: list[Markup] = []
     for rate, level in run.part("selection")["levels"].items():
         pixels = _pixels(run, rate, seed)
@@ -36,7 +41,7 @@ def chosen(run: Run) -> Markup:
         parts.append(element("h3", text(f"Label noise {rate}")))
         opened = _OPEN if _OPEN in names else names[-1]
         parts += [_set(run, name, sets[name], pixels, name == opened) for name in names]
-    return section("What was shown, and why", note, *parts)
+    return section("What was shown, and why", paragraph(*notes), *parts)
 
 
 def _pixels(run: Run, rate: str, seed: int) -> dict[int, Array]:
@@ -66,10 +71,15 @@ def _card(place: int, own: Mapping[str, Any], pixels: Mapping[int, Array], class
     after = _LOGARITHMIC.get(name.split(" ")[0])
     is_log = after is not None and place >= after * len(classes)
     lines.append(f"{'log psi' if is_log else 'score'} {number(own['score'][place], 2)}")
-    picture = []
-    if index in pixels:
-        address = data_uri("image/png", encode(pixels[index]))
-        picture = [element("img", src=address, alt=f"row {place + 1}, {', '.join(lines)}", class_="pixels")]
+    pictures = [_picture(pixels[index], f"row {place + 1}, {', '.join(lines)}")] if index in pixels else []
+    beside = own["counterfactual"][place] if "counterfactual" in own else -1
+    if beside >= 0:
+        lines.append(f"beside it {classes[own['counter_class'][place]]}")
+        pictures += [_picture(pixels[beside], f"{lines[-1]}, of row {place + 1}")] if beside in pixels else []
     mark = f"{place + 1}" + (" · wrong label" if given != true else "")
     caption = element("figcaption", element("strong", text(mark)), *(element("div", text(line)) for line in lines))
-    return element("figure", *picture, caption, class_=f"card {'wrong' if given != true else ''}".strip())
+    return element("figure", *pictures, caption, class_=f"card {'wrong' if given != true else ''}".strip())
+
+
+def _picture(pixels: Array, words: str) -> Markup:
+    return element("img", src=data_uri("image/png", encode(pixels)), alt=words, class_="pixels")

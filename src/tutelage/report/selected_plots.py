@@ -11,35 +11,48 @@ from .plots import end_labels
 from .reading import Floats
 
 _WIDE = 5.8
+ACCURACY = "test accuracy, %"
 
 
-def by_rows(curves: Mapping[str, Floats], looks: Mapping[str, Look], rows: int, whole: float) -> str:
-    """Draw test accuracy over the number of shown rows, in percent; the dotted line is that after the whole pool.
+def by_rows(
+    curves: Mapping[str, Floats],
+    looks: Mapping[str, Look],
+    rows: int,
+    *,
+    first: int = 1,
+    label: str = ACCURACY,
+    line: float | None = None,
+) -> str:
+    """Draw a value over the number of shown rows.
 
     Args:
-        curves: by teacher, (seeds, lessons), in [0, 1].
+        curves: by teacher, (seeds, lessons), as the axis has them.
         looks: of each teacher.
         rows: shown in a lesson.
-        whole: accuracy after all rows of the pool.
+        first: lessons before the first value: 1, or 0 if it is from before any row.
+        label: of the axis.
+        line: where the dotted line is; None: there is none.
     """
     from matplotlib.ticker import MaxNLocator
 
-    bands = {name: Band(*(100 * part for part in band(values))) for name, values in curves.items()}
+    bands: Mapping[str, Band] = {name: band(values) for name, values in curves.items()}
     with drawing():
         drawn = figure(1.25 * _WIDE, 4.6, fit=True)
         axes = drawn.add_subplot()
         for name, values in bands.items():
-            look, places = looks[name], rows * np.arange(1, len(values.mean) + 1)
+            look, places = looks[name], rows * np.arange(first, first + len(values.mean))
             axes.fill_between(places, values.low, values.high, color=look.colour, alpha=0.1, linewidth=0)
             axes.plot(places, values.mean, color=look.colour, linestyle=look.dash, linewidth=1.7)
-        axes.axhline(100 * whole, color=INK, linewidth=1.0, linestyle=":")
-        low = min(float(np.nanmin(values.mean)) for values in bands.values())
-        axes.set_ylim(max(0.0, low - 4), 101.0)
-        axes.set_xlim(rows, rows * max(2, *(len(values.mean) for values in bands.values())))
+        if line is not None:
+            axes.axhline(line, color=INK, linewidth=1.0, linestyle=":")
+        if label == ACCURACY:  # bands may go where no accuracy is
+            axes.set_ylim(max(0.0, min(float(np.nanmin(values.mean)) for values in bands.values()) - 4), 101.0)
+        last = first + max(len(values.mean) for values in bands.values()) - 1
+        axes.set_xlim(rows * first, rows * max(first + 1, last))
         axes.grid()
         axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
         axes.set_xlabel("rows shown")
-        axes.set_ylabel("test accuracy, %")
+        axes.set_ylabel(label)
         end_labels(axes, bands, looks)
         return svg(drawn)
 

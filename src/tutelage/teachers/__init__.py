@@ -11,17 +11,23 @@ from .label.distillation import Distillation as Distillation
 from .label.dynamic_loss import DynamicLoss as DynamicLoss
 from .label.hints import Hints as Hints
 from .label.hints import hint_sizes as hint_sizes
+from .label.label_synthesis import LabelSynthesis as LabelSynthesis
 from .label.meta_pseudo_labels import MetaPseudoLabels as MetaPseudoLabels
 from .label.offline import OfflinePseudoLabels as OfflinePseudoLabels
 from .label.uda import UnsupervisedDataAugmentation as UnsupervisedDataAugmentation
 from .select.alignment import Alignment as Alignment
 from .select.at_random import AtRandom as AtRandom
 from .select.el2n import EL2N as EL2N
+from .select.explain import Explain as Explain
 from .select.first_then import FirstThen as FirstThen
+from .select.iterative import ImitationTeaching as ImitationTeaching
+from .select.iterative import IterativeTeaching as IterativeTeaching
+from .select.iterative import rescaled as rescaled
 from .select.k_center import KCenter as KCenter
 from .select.keep_mask import KeepMask as KeepMask
 from .select.maxgrad import MaxGrad as MaxGrad
 from .select.prototypes import Prototypes as Prototypes
+from .select.strict import Strict as Strict
 from .synthesise.dataset_distillation import DatasetDistillation as DatasetDistillation
 from .synthesise.distribution_matching import DistributionMatching as DistributionMatching
 from .synthesise.gradient_matching import GradientMatching as GradientMatching
@@ -61,5 +67,7 @@ SELECTING: Mapping[str, Callable[..., Teacher]] = {
     "el2n": EL2N,
     "alignment": Alignment,
     "maxgrad": MaxGrad,
+    "strict": Strict,
+    "explain": Explain,
 }
 """Classes by name of teachers that choose from a labelled pool; called with a filter and options by keyword."""

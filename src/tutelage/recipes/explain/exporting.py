@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...data.image_lists import write_image_list
+from ...data.image_lists import ImagePool, write_image_list
 from ...data.items import file_hash
 from ...data.sources import Source
 from ...errors import DataError
@@ -26,7 +26,6 @@ from ...randomness import hashed, stream
 from ...teaching_set_formats import to_experiment, to_image_list
 from ...teaching_sets import Picture, Provenance, Shown, TeachingSet
 from ..dataset_distillation.pieces import Done
-from ..selection.rows import Material
 from .judging import Record
 from .options import BASELINE
 from .plan import Plan
@@ -88,9 +87,9 @@ class _Room:
         """The files of a row of the source that is shown under a label: its image, and its explanation."""
         material = self.plan.material
         true = material.source.classes[material.source.y[row]]
-        name = _name(material, row)
+        name = _name(material.images, row)
         path = self.path / "images" / label / (name if label == true else f"{true}-{name}")
-        _write_image(material, row, path)
+        _write_image(material.source, material.images, row, path)
         if self.maps is None:
             return self._picture(path), None
         image = _image(material.source, row)[None]
@@ -103,20 +102,18 @@ class _Room:
 
     def _test(self) -> tuple[Shown, ...]:
         """Rows of the test, a few of each class, none of which is the same image as one that is shown."""
-        drawn, classes, source = (
-            self.plan.draw(self.seed, self.rate),
-            self.plan.material.classes,
-            self.plan.material.source,
-        )
-        taken = {_image(source, row).numpy().tobytes() for row in self.places}
+        drawn, material = self.plan.draw(self.seed, self.rate), self.plan.material
+        classes, (source, files) = material.classes, material.tested
+        taken = {_image(material.source, row).numpy().tobytes() for row in self.places}
         order = np.argsort(hashed(stream(self.seed, "items of the test"), np.arange(len(drawn.test_y))), kind="stable")
         left, found = [_TESTED] * len(classes), []
-        for row in order.tolist():
-            image, label = drawn.test_x[row].cpu(), int(drawn.test_y[row])
-            if left[label] and image.numpy().tobytes() not in taken:
-                path = self.path / "images" / classes[label] / f"test-{row:06d}.png"
-                save_png(image, path)
-                taken.add(image.numpy().tobytes())
+        for place in order.tolist():
+            row, label = int(drawn.test_index[place]), int(drawn.test_y[place])
+            pixels = _image(source, row).numpy().tobytes()
+            if left[label] and pixels not in taken:
+                path = self.path / "images" / classes[label] / f"test-{_name(files, row)}"
+                _write_image(source, files, row, path)
+                taken.add(pixels)
                 picture = self._picture(path)
                 found.append(Shown(picture.path, classes[label], picture.sha256))
                 left[label] -= 1
@@ -166,19 +163,19 @@ class _Room:
         )
 
 
-def _name(material: Material, row: int) -> str:
-    """Of the file of a row of the source."""
-    return f"{row:06d}.png" if material.images is None else material.images.paths[row].name
+def _name(files: ImagePool | None, row: int) -> str:
+    """Of the file of a row."""
+    return f"{row:06d}.png" if files is None else files.paths[row].name
 
 
-def _write_image(material: Material, row: int, path: Path) -> None:
-    """The file of a row of the source as it is, or its pixels as PNG if it is no file."""
-    if material.images is None:
-        save_png(_image(material.source, row), path)
+def _write_image(source: Source, files: ImagePool | None, row: int, path: Path) -> None:
+    """The file of a row as it is, or its pixels as PNG if it is no file."""
+    if files is None:
+        save_png(_image(source, row), path)
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(material.images.paths[row], path)
+        shutil.copyfile(files.paths[row], path)
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error.strerror}); give another --export.") from error
 

@@ -7,9 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from ...hypothesis_space import Kind
 from ...teachers.select.explain import Scale
-from ..naming import full
-from ..options import on_this_machine
-from ..selection.options import PoolOptions
+from ..selection.options import PoolOptions, settled
 from .arms import EXPLAINED, TEACHERS
 
 Chosen: TypeAlias = Any
@@ -79,10 +77,7 @@ def filled(given: Config, shape: Sequence[int]) -> Chosen:
     several = [name for name in TEACHERS if name not in EXPLAINED or explain != "none"]
     return replace(
         given,
-        **on_this_machine(given),
-        data=str(full(given.data)),
-        lists=None if given.lists is None else ",".join(str(full(part.strip())) for part in given.lists.split(",")),
-        noise=str(given.noise),
+        **settled(given),
         teachers=given.teachers or ",".join(several),
         features=features,
         explain=explain,

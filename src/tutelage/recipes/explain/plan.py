@@ -77,8 +77,7 @@ class Plan:
         Raises:
             TutelageError: for what cannot work.
         """
-        rate = self.levels[-1]
-        drawn = self.draw(self.seeds[0], rate)
+        drawn = self.draw(self.seeds[0], max(self.levels))
         if self.options.size > len(drawn.pool):
             raise ConfigError(
                 f"--size {self.options.size} is more than the {len(drawn.pool)} rows of the pool; ask for fewer."

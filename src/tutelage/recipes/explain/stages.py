@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from ...errors import DataError, NotConverged
+from ...errors import ConfigError, DataError, NotConverged
 from ...evaluation import accuracy
 from ...lesson import Batch
 from ..dataset_distillation.pieces import Desk, Done, Left, Stage, Tensors
@@ -55,10 +55,11 @@ class Work:
             plan, options = self.plan, self.plan.options
             drawn = plan.draw(seed, rate)
             net = trained(plan.network(seed), drawn.pool, epochs=options.epochs, seed=seed, advance=desk.advance)
-            facts = {
-                "pool_accuracy": check_learned(net, drawn.pool, plan.classes),
-                "test_accuracy": accuracy(net.logits(drawn.test_x), drawn.test_y),
-            }
+            try:
+                learned = check_learned(net, drawn.pool, plan.classes)
+            except NotConverged as error:
+                raise NotConverged(f"noise {rate:g}, seed {seed}: {error}") from error
+            facts = {"pool_accuracy": learned, "test_accuracy": accuracy(net.logits(drawn.test_x), drawn.test_y)}
             left = {f"net.{name}": value.detach().cpu() for name, value in net.net.state_dict().items()}
             if options.explain != "none":
                 left[_DIFFICULTY] = net.difficulty(drawn.pool, options.explain).cpu()
@@ -86,7 +87,7 @@ class Work:
                 )
                 found.check_size(options.size)
                 arms = taught(found, self._by_index(drawn.pool, hard), plan.arms, options, desk.advance)
-            except (DataError, NotConverged) as error:
+            except (ConfigError, DataError, NotConverged) as error:
                 raise type(error)(f"noise {rate:g}, seed {seed}: {error}") from error
             records = [
                 {"noise": rate, "seed": seed, "arm": name, "shown": t * options.rows, **{m: own[m][t] for m in METRICS}}

@@ -1,11 +1,10 @@
 """In which runs an option counts, and what options may not be."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ...errors import ConfigError
 from ..ranges import within
-from ..selection.options import check_pool
+from ..selection.options import check_export, check_pool
 from ..used import Table, use
 from .arms import EXPLAINED, PREFERRING
 from .options import Chosen, Config
@@ -33,10 +32,7 @@ def check(options: Config) -> None:
         within(options, name, 0, 1e3)
     if options.size % options.rows:
         raise ConfigError(f"--size {options.size} is no multiple of --rows {options.rows}; take one.")
-    if options.export is not None and not Path(options.export).resolve().parent.is_dir():
-        raise ConfigError(
-            f"--export {options.export}: there is no folder {Path(options.export).parent}; make it, or name another."
-        )
+    check_export(options.export)
 
 
 def check_teachers(options: Chosen, teachers: Sequence[str]) -> None:

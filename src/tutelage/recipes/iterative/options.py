@@ -11,7 +11,6 @@ Chosen: TypeAlias = Any
 BASELINE = "random"
 MADE, READ = ("regression", "logistic"), "digits"
 """Problems whose rows are drawn from a normal distribution, and the one whose rows are read."""
-FILTERS = ("none", "in-sample", "cross-fitted")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from typing import Any
 
 from ...data import DataSet
 from ..distilling.using import refuse_unread
-from ..naming import full
-from ..options import names_of, noise_rates, on_this_machine
+from ..options import names_of, noise_rates
+from ..selection.filters import emptied_in_words
+from ..selection.options import settled
 from ..selection.rows import Material, draw, read
 from ..used import check_used
 from .arms import TEACHERS, USUAL, Setting, arms_of
@@ -53,12 +54,13 @@ class Plan:
         """Return the problem of a seed.
 
         Raises:
-            DataError: if a class has too few rows.
+            DataError: if a class has too few rows, or the filter leaves none of it.
         """
         if self.material is None:
             return made(self.options, seed)
         drawn = draw(self.material, self.options, seed, noise_rates(self.options.noise)[0])
-        return from_rows(drawn, self.options, len(self.classes))
+        with emptied_in_words(self.classes, "--filter none"):
+            return from_rows(drawn, self.options, len(self.classes))
 
     def rehearse(self) -> None:
         """Have each teacher of the first seed choose once, so that what cannot work is refused before a folder is made.
@@ -94,10 +96,7 @@ def filled(given: Config) -> Chosen:
     problem = given.problem
     return replace(
         given,
-        **on_this_machine(given),
-        data=str(full(given.data)),
-        lists=None if given.lists is None else ",".join(str(full(part.strip())) for part in given.lists.split(",")),
-        noise=str(given.noise),
+        **settled(given),
         scales=str(given.scales),
         teachers=",".join(USUAL) if given.teachers is None else given.teachers,
         eta=_ETA[problem] if given.eta is None else given.eta,

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from ...codewords import Fit
 from ...lesson import Batch, Lesson
 from ...linear_sgd import LOGISTIC, MCBOOST, SOFTMAX, SQUARED, LinearLoss
-from ...pools import Consistent, Filter, everything
 from ...randomness import stream
 from ...rules import SGD
 from ...student import Student
 from ..selection.embedding import embedded
+from ..selection.filters import filter_of
 from ..selection.rows import Drawn
 from .minimising import logistic
 from .options import Chosen
@@ -22,7 +22,6 @@ LOSSES: Mapping[str, LinearLoss] = {"softmax": SOFTMAX, "mcboost": MCBOOST}
 LOGISTIC_DECAY = 0.01
 """Weight decay of the minimiser that is the target of the logistic problem."""
 _FIT_STEPS, _FIT_RATE, _FIT_DECAY = 400, 0.2, 1e-3
-_FOLDS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,21 +78,17 @@ def from_rows(drawn: Drawn, options: Chosen, classes: int) -> Problem:
     """Return the problem of rows that were read: centred, of norm 4, those that the filter keeps.
 
     Raises:
-        DataError: if the filter leaves no row of a class.
+        EmptiedClass: if the filter leaves no row of a class.
     """
     x, test_x = embedded(drawn.pool.x, drawn.test_x)
     pool = replace(drawn.pool, x=x.double())
-    rows = _filter(options.filter, drawn.seed)(pool, classes).nonzero().squeeze(1)
+    rows = filter_of(options.filter, seed=drawn.seed)(pool, classes).nonzero().squeeze(1)
     pool = Batch(pool.x[rows], pool.y[rows], pool.index[rows])
     loss = LOSSES[options.loss]
     facts = {"pool": len(drawn.pool), "kept": len(rows), "realised": drawn.realised}
     target = _FITS[options.loss](pool, classes)
     test = test_x.double(), drawn.test_y
     return Problem(drawn.seed, pool, loss, target, options.eta, drawn.true[rows], test, facts)
-
-
-def _filter(name: str, seed: int) -> Filter:
-    return everything if name == "none" else Consistent(folds=None if name == "in-sample" else _FOLDS, seed=seed)
 
 
 def _softmax(pool: Batch, classes: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ...lesson import Batch, Loss
-from ...pools import Consistent, Filter, LinearReference, everything
+from ...pools import Filter, LinearReference
 from ...selecting import Selecting
 from ...teacher import Teacher
 from ...teachers.select.alignment import Alignment
@@ -20,7 +20,6 @@ from ...teachers.select.k_center import KCenter
 from ...teachers.select.maxgrad import MaxGrad
 from ...teachers.select.prototypes import Prototypes
 
-FILTERS = ("none", "in-sample", "cross-fitted")
 _ETA = 0.05
 """Rate of the step that iterative teachers have in mind."""
 RECOMMENDED = "prototypes-then-maxgrad (cross-fitted)"
@@ -155,10 +154,3 @@ def arms_of(teachers: Sequence[str], filters: Sequence[str]) -> list[Arm]:
     """Return all arms, random first, filter by filter."""
     found = [Arm("random", None)]
     return found + [Arm(name, keep) for keep in filters for name in teachers if name != "random"]
-
-
-def filter_of(name: str | None, options: Any, seed: int) -> Filter:
-    """Return a filter by its name; those of a seed are shared by its teachers."""
-    if name in (None, "none"):
-        return everything
-    return Consistent(folds=None if name == "in-sample" else options.folds, quota=options.quota, seed=seed)

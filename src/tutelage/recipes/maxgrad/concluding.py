@@ -14,6 +14,8 @@ _WORDS = {
     "identical": "identical to random",
     "numbers only": "too few seeds for a verdict",
 }
+_EQUAL = 1e-9
+"""Means that differ by less are the same."""
 
 
 def conclusion(result: Mapping[str, Any]) -> list[str]:
@@ -55,11 +57,14 @@ def _grouped(found: Sequence[PairedDifference]) -> str:
 
 
 def _highest(selection: Mapping[str, Any], last: str) -> str:
-    """The arm of largest mean, which is no verdict between arms."""
+    """The arms of largest mean, which is no verdict between arms."""
     parts = []
     for rate, level in selection["levels"].items():
-        name, own = max(level["arms"].items(), key=lambda item: item[1]["accuracy"][last]["mean"])
-        parts.append(f"{_noise(rate)}, {name}, {_percent(own['accuracy'][last])}")
+        found = {name: own["accuracy"][last] for name, own in level["arms"].items()}
+        most = max(value["mean"] for value in found.values())
+        names = [name for name, value in found.items() if most - value["mean"] < _EQUAL]
+        told = _percent(found[names[0]]) if len(names) == 1 else f"{100 * most:.1f} %"
+        parts.append(f"{_noise(rate)}, {' and '.join(names)}, {told}")
     return f"Highest mean after {last} rows: {'; '.join(parts)}; between arms other than random there is no verdict."
 
 

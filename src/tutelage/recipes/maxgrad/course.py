@@ -6,11 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import NotConverged
+from ...errors import ConfigError, NotConverged
 from ...evaluation import accuracy
+from ...lesson import Lesson
 from ...sequences import Course, check_fitted, teach_together
 from ...student import Student
-from .arms import TEACHERS, Arm, Setting, filter_of
+from ..selection.filters import filter_of
+from .arms import TEACHERS, Arm, Setting
 from .options import Chosen
 from .students import Taught
 
@@ -20,13 +22,26 @@ _ENOUGH = 2
 
 
 def open_courses(found: Taught, arms: Sequence[Arm], options: Chosen) -> dict[str, Course]:
-    """Return a course for each arm, by name; arms with the same filter share it."""
+    """Return a course for each arm, by name; arms with the same filter share it.
+
+    Raises:
+        ConfigError: if a filter leaves fewer rows than are to be shown.
+        EmptiedClass: if it leaves none of a class.
+    """
     drawn = found.drawn
-    settings = {
-        name: Setting(options, filter_of(name, options, drawn.seed), drawn.pool, drawn.seed, found.classes, found.loss)
-        for name in dict.fromkeys(arm.keep for arm in arms)
-    }
+    settings = {}
+    for name in dict.fromkeys(arm.keep for arm in arms):
+        keep = filter_of(name, seed=drawn.seed, folds=options.folds, quota=options.quota)
+        _check_left(name, int(keep(drawn.pool, found.classes).sum()), len(drawn.pool), options.size)
+        settings[name] = Setting(options, keep, drawn.pool, drawn.seed, found.classes, found.loss)
     return {arm.name: Course(TEACHERS[arm.teacher].make(settings[arm.keep]), drawn.pool, found.start) for arm in arms}
+
+
+def _check_left(name: str | None, left: int, rows: int, size: int) -> None:
+    if left < size:
+        of = "" if left == rows else f" that the filter {name} leaves of {rows}"
+        other = "" if left == rows else ", give --quota, or leave that filter out"
+        raise ConfigError(f"--size {size} is more than the {left} rows of the pool{of}; ask for fewer{other}.")
 
 
 def taught_alike(found: Taught, arms: Sequence[Arm], options: Chosen, advance: Callable[[], None]) -> dict[str, Record]:
@@ -41,9 +56,11 @@ def taught_alike(found: Taught, arms: Sequence[Arm], options: Chosen, advance: C
     Returns:
         For each arm, in the order shown: ``index`` in the source, ``score``, ``given`` and ``true`` labels, ``answer``
         and ``margin`` of the student before it saw the row, and test ``accuracy`` after each lesson; ``class_counts``
-        of the rows that may be shown.
+        of the rows that may be shown; of teachers that rank pairs ``counter_class`` and ``counterfactual`` beside each
+        row, as :class:`tutelage.teachers.select.maxgrad.MaxGrad` notes them, -1 where a row was no pair's.
 
     Raises:
+        ConfigError, EmptiedClass: as :func:`open_courses`.
         NotConverged: if a student that should have fitted what it was shown has not.
     """
     courses = open_courses(found, arms, options)
@@ -99,4 +116,18 @@ def _record(course: Course, found: Taught) -> Record:
         "margin": [value for each in seen for value in each["margin"]],
         "accuracy": [each["accuracy"] for each in seen],
         "class_counts": course.lessons[0].notes["class_counts"].tolist(),
+        **_pairs(course.lessons),
     }
+
+
+def _pairs(lessons: Sequence[Lesson]) -> Record:
+    """What stood beside each row, if something did."""
+    names = ("counter_class", "counterfactual")
+    if not any("counterfactual" in lesson.notes for lesson in lessons):
+        return {}
+    return {name: [value for lesson in lessons for value in _noted(lesson, name)] for name in names}
+
+
+def _noted(lesson: Lesson, name: str) -> list[int]:
+    values: list[int] = lesson.notes[name].tolist() if name in lesson.notes else [-1] * len(lesson)
+    return values

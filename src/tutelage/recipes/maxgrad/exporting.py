@@ -5,7 +5,7 @@ from typing import Any
 
 from ...data.image_lists import ListedImage, write_image_list
 from ...errors import DataError
-from ...teaching_sets import Provenance, Shown, TeachingSet
+from ...teaching_sets import Picture, Provenance, Shown, TeachingSet
 from ..dataset_distillation.pieces import Done
 from ..selection.options import file_name
 from .arms import Arm
@@ -45,7 +45,13 @@ def _write(plan: Plan, arm: Arm, seed: int, own: dict[str, Any], path: Path) -> 
         is_log = logarithmic is not None and place >= logarithmic * len(classes)
         scores = {"log_score" if is_log else "score": score}
         notes = {"index": index, "true": classes[true], "answer": classes[answer], "margin": margin}
-        items.append(Shown.of(item, classes[given], **scores, notes=notes))
+        beside = own["counterfactual"][place] if "counterfactual" in own else -1
+        counterfactual = None
+        if beside >= 0:
+            notes["counter_class"] = classes[own["counter_class"][place]]
+            (other,) = plan.material.items([beside])
+            counterfactual = Picture(other.path, other.sha256)
+        items.append(Shown.of(item, classes[given], **scores, notes=notes, counterfactual=counterfactual))
     maxgrad = {"space": plan.options.space, "pairs": plan.options.pairs}
     provenance = Provenance(
         teacher=arm.teacher,
@@ -59,5 +65,6 @@ def _write(plan: Plan, arm: Arm, seed: int, own: dict[str, Any], path: Path) -> 
     repeats = len({item.sha256 for item in items}) < len(items)  # rows of the same values
     TeachingSet(arm.name, classes, tuple(items), provenance, repeats=repeats).save(path.with_suffix(".json"))
     if plan.material.images is not None:
-        listed = [ListedImage(item.path, own["given"][k], own["index"][k]) for k, item in enumerate(items)]
+        ranks = sorted(classes)
+        listed = [ListedImage(item.path, ranks.index(item.label), own["index"][k]) for k, item in enumerate(items)]
         write_image_list(listed, path.with_suffix(".txt"))

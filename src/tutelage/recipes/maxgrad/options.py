@@ -4,10 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from ...teachers.select.maxgrad import Space
-from ..naming import full
-from ..options import on_this_machine
 from ..selection.embedding import Embedding
-from ..selection.options import PoolOptions
+from ..selection.options import PoolOptions, settled
 from .arms import FINE_TUNED, ITERATIVE, TEACHERS
 
 Chosen: TypeAlias = Any
@@ -78,10 +76,7 @@ def filled(given: Config) -> Chosen:
     converged = schedule == "converged"
     return replace(
         given,
-        **on_this_machine(given),
-        data=str(full(given.data)),
-        lists=None if given.lists is None else ",".join(str(full(part.strip())) for part in given.lists.split(",")),
-        noise=str(given.noise),
+        **settled(given),
         teachers=_teachers(given, backbone) if given.teachers is None else given.teachers,
         filters=("none" if given.compat else "cross-fitted,none") if given.filters is None else given.filters,
         backbone=backbone,

@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from ...data import DataSet
 from ..distilling.using import refuse_unread
 from ..options import names_of, noise_rates
+from ..selection.filters import FILTERS, emptied_in_words
 from ..selection.nets import check_trunk, made
 from ..selection.rows import Drawn, Material, draw, others, read
 from ..used import check_used
-from .arms import FILTERS, TEACHERS, Arm, arms_of
+from .arms import TEACHERS, Arm, arms_of
 from .course import open_courses
 from .options import LINEAR, Chosen, filled
 from .students import taught
-from .used import USED, check, check_size, check_teachers, unused_names
+from .used import REMEDY, USED, check, check_teachers, unused_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +77,9 @@ class Plan:
         Raises:
             TutelageError: for what cannot work.
         """
-        for rate in self.levels[-1:]:
-            drawn = self.draw(self.seeds[0], rate)
-            check_size(self.options, len(drawn.pool))
-            found = taught(drawn, self.options, self.classes, self.trunk())
+        drawn = self.draw(self.seeds[0], max(self.levels))
+        found = taught(drawn, self.options, self.classes, self.trunk())
+        with emptied_in_words(self.material.classes, REMEDY):
             for course in open_courses(found, self.arms, self.options).values():
                 course.teacher.teach(course.pool, course.student)
 

@@ -53,7 +53,7 @@ def _all(plan: Plan, folder: RunFolder, watcher: Watcher) -> dict[str, Any]:
     stages = Work(plan, done).stages()
     carry_out(stages, done, watcher, 0.0)
     result = summed_up(plan, done, [(stage.name, stage.seeds) for stage in stages])
+    folder.write("result.json", result)
     if plan.options.export is not None:
         export(plan, done, Path(plan.options.export))
-    folder.write("result.json", result)
     return result

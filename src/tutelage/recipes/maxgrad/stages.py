@@ -6,12 +6,14 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from ...errors import DataError
+from ...errors import ConfigError, DataError, NotConverged
 from ..dataset_distillation.pieces import Desk, Done, Left, Record, Stage, Tensors
+from ..selection.filters import emptied_in_words
 from ..selection.nets import trained_before
 from .course import taught_alike
 from .plan import Plan
 from .students import taught, whole_pool
+from .used import REMEDY
 
 TRUNK = "trunk"
 
@@ -60,9 +62,10 @@ class Work:
             drawn = plan.draw(seed, rate)
             found = taught(drawn, options, plan.classes, self.trunk)
             try:
-                arms = taught_alike(found, plan.arms, options, desk.advance)
-            except DataError as error:
-                raise DataError(f"noise {rate:g}, seed {seed}: {error}") from error
+                with emptied_in_words(plan.material.classes, REMEDY):
+                    arms = taught_alike(found, plan.arms, options, desk.advance)
+            except (ConfigError, DataError, NotConverged) as error:
+                raise type(error)(f"noise {rate:g}, seed {seed}: {error}") from error
             records = [
                 {"noise": rate, "seed": seed, "arm": name, "shown": (t + 1) * options.rows, "accuracy": value}
                 for name, own in arms.items()
@@ -84,7 +87,7 @@ class Work:
 
 
 def _images(plan: Plan, arms: Mapping[str, Record]) -> Tensors:
-    """The rows that any arm showed, as the source has them, and their positions there."""
-    shown = sorted({row for own in arms.values() for row in own["index"]})
+    """The rows that any arm showed, and those beside them, as the source has them, and their positions there."""
+    shown = sorted({row for own in arms.values() for row in own["index"] + own.get("counterfactual", []) if row >= 0})
     source = plan.material.source
     return {"shown": torch.tensor(shown), "images": torch.from_numpy(source.x[shown])}

@@ -127,5 +127,5 @@ def _differences(plan: Plan, arms: Mapping[str, Mapping[str, Any]], n: str) -> l
 
 def _first(own: Mapping[str, Any]) -> Record:
     """What the report shows of the first seed's teaching set."""
-    names = ("index", "score", "given", "true", "answer", "margin")
-    return {name: own[name] for name in names}
+    names = ("index", "score", "given", "true", "answer", "margin", "counter_class", "counterfactual")
+    return {name: own[name] for name in names if name in own}

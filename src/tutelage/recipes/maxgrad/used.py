@@ -1,11 +1,10 @@
 """In which runs an option counts, and what options may not be."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ...errors import ConfigError
 from ..ranges import flag, within
-from ..selection.options import check_pool
+from ..selection.options import check_export, check_pool
 from ..used import Table, use
 from .arms import ITERATIVE
 from .options import LINEAR, Chosen, Config
@@ -21,6 +20,8 @@ USED: Table = {
     "loss": use(backbone="fine-tuned", schedule="converged"),
 }
 """Options that only count with some values of other options, with some teachers or with some filters."""
+REMEDY = "--quota 1, or --filters none"
+"""Against a filter that leaves no row of a class."""
 _FROM_COMPAT = ("schedule", "filters", "folds", "quota", "steps", "lr", "loss")
 
 
@@ -46,10 +47,7 @@ def check(options: Config) -> None:
     for name in _FROM_COMPAT if options.compat else ():
         if getattr(options, name) != getattr(usual, name):
             raise ConfigError(f"{flag(name)} is set by --compat; leave one of them out.")
-    if options.export is not None and not Path(options.export).resolve().parent.is_dir():
-        raise ConfigError(
-            f"--export {options.export}: there is no folder {Path(options.export).parent}; make it, or name another."
-        )
+    check_export(options.export)
 
 
 def check_teachers(options: Chosen, teachers: Sequence[str]) -> None:
@@ -66,16 +64,6 @@ def check_teachers(options: Chosen, teachers: Sequence[str]) -> None:
         )
     if iterative and options.rows > 1:
         raise ConfigError(f"teacher {iterative[0]} shows one row at a time: leave it out, or --rows {options.rows}.")
-
-
-def check_size(options: Chosen, pool_rows: int) -> None:
-    """Refuse a teaching set that is larger than the pool.
-
-    Raises:
-        ConfigError: naming both.
-    """
-    if options.size > pool_rows:
-        raise ConfigError(f"--size {options.size} is more than the {pool_rows} rows of the pool; ask for fewer.")
 
 
 def unused_names(teachers: Sequence[str], filters: Sequence[str]) -> tuple[str, ...]:

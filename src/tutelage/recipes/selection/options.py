@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError
-from ..naming import DataOptions
+from ..naming import DataOptions, full
+from ..options import on_this_machine
 from ..ranges import within
 
 SEEDS = 2**62
@@ -51,6 +53,38 @@ def check_pool(options: Any) -> None:
         within(options, name, least, most)
     if options.test is not None and not 0 < options.test < 1:
         raise ConfigError(f"--test is {options.test}; it is a share of the rows and must lie between 0 and 1.")
+
+
+def settled(given: Any) -> dict[str, Any]:
+    """Return those options of a pool of which something is left to choose or to be said in full.
+
+    Raises:
+        ConfigError: if there is no such device.
+    """
+    found = {"data": str(full(given.data)), "noise": str(given.noise)} | on_this_machine(given)
+    if given.lists is None:
+        return found
+    lists = ",".join(str(full(part.strip())) for part in given.lists.split(","))
+    return found | {"data": str(Path(given.data).resolve()), "lists": lists}
+
+
+def check_export(target: str | None) -> None:
+    """Refuse a folder to write to that is no new or empty one: what lies there would be mixed with what is written.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    if target is None:
+        return
+    path = Path(target)
+    if not path.resolve().parent.is_dir():
+        raise ConfigError(f"--export {path}: there is no folder {path.parent}; make it, or name another.")
+    try:
+        free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    except OSError as error:
+        raise ConfigError(f"--export {path}: cannot be used ({error.strerror}); give another.") from error
+    if not free:
+        raise ConfigError(f"--export {path}: it exists and is not an empty folder; give another, or remove it.")
 
 
 def file_name(arm: str) -> str:

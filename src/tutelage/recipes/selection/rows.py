@@ -10,17 +10,9 @@ import torch
 from torch import Tensor
 
 from ...data import Source, corrupt, split
-from ...data.folders import SUFFIXES
-from ...data.image_lists import (
-    ImageList,
-    ImagePool,
-    ListedImage,
-    class_folders,
-    load_listed,
-    load_listed_pair,
-    read_image_list,
-)
+from ...data.image_lists import ImageList, ImagePool, folder_images, load_listed, load_listed_pair, read_image_list
 from ...data.items import Item, tensor_items
+from ...data.loading import NAMES
 from ...data.sources import IntArray
 from ...errors import ConfigError, DataError, unknown
 from ...lesson import Batch
@@ -41,6 +33,7 @@ class Material:
         test: test rows of their own; None: they are drawn from the source.
         chosen: ids in the source of the classes that are used, in order: class k of the run is ``chosen[k]``.
         images: the files of the source's rows; None: they are no files of a folder.
+        test_images: those of the test rows of their own.
         fingerprints: by role.
     """
 
@@ -48,12 +41,18 @@ class Material:
     test: Source | None
     chosen: tuple[int, ...]
     images: ImagePool | None
+    test_images: ImagePool | None
     fingerprints: Mapping[str, str]
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes that are used."""
         return tuple(self.source.classes[c] for c in self.chosen)
+
+    @property
+    def tested(self) -> tuple[Source, ImagePool | None]:
+        """The rows that test rows are drawn from, and their files."""
+        return (self.source, self.images) if self.test is None else (self.test, self.test_images)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,6 +75,7 @@ class Drawn:
         pool: rows (N, ...) as the source divides them, given labels in 0..K-1, positions in the source.
         true: labels (N,) before the noise.
         test_x, test_y: what students are tested on.
+        test_index: positions of these rows among those that they are drawn from, see :attr:`Material.tested`.
         realised: share of the pool's labels that are wrong.
     """
 
@@ -84,6 +84,7 @@ class Drawn:
     true: Tensor
     test_x: Tensor
     test_y: Tensor
+    test_index: IntArray
     realised: float
 
 
@@ -95,13 +96,14 @@ def read(options: Any) -> Material:
         DataError: if something cannot be read.
     """
     images: ImagePool | None = None
+    test_images: ImagePool | None = None
     test: Source | None = None
     size = None if options.resize is None else (options.resize, options.resize)
     if options.lists is not None:
-        images, own_test = _listed(options, size)
-        source, test = images.source, own_test.source
+        images, test_images = _listed(options, size)
+        source, test = images.source, test_images.source
     elif _is_folder_of_classes(options.data):
-        images = load_listed(_all_of(Path(options.data)), options.data, resize=size)
+        images = load_listed(folder_images(options.data), options.data, resize=size)
         source = images.source
     else:
         data, _ = naming.loaded(options)
@@ -115,7 +117,7 @@ def read(options: Any) -> Material:
         )
     prints = {"training": source.fingerprint()} | ({} if test is None else {"test": test.fingerprint()})
     named = options.only or (_PUBLISHED.get(options.data) if options.data in _PUBLISHED else None)
-    return Material(source, test, _chosen(named, source.classes), images, prints)
+    return Material(source, test, _chosen(named, source.classes), images, test_images, prints)
 
 
 def _listed(options: Any, size: tuple[int, int] | None) -> tuple[ImagePool, ImagePool]:
@@ -129,26 +131,17 @@ def _listed(options: Any, size: tuple[int, int] | None) -> tuple[ImagePool, Imag
 def _is_folder_of_classes(name: str) -> bool:
     """Whether it is a folder with a folder a class, and not one of other files or with parts of its own."""
     path = Path(name)
-    if not path.is_dir() or (path / "train").is_dir() or any(path.glob("*.parquet")):
+    if name in NAMES or not path.is_dir() or (path / "train").is_dir() or any(path.glob("*.parquet")):
         return False
     return any(entry.is_dir() and entry.name[0] != "." for entry in path.iterdir())
 
 
-def _all_of(folder: Path) -> ImageList:
-    """All images of a folder with a folder a class, by class and name."""
-    top = folder / "images" if (folder / "images").is_dir() else folder
-    rooms = class_folders(top)
-    images = [
-        ListedImage(f"{room.name}/{file.name}", label, 0)
-        for label, room in enumerate(rooms)
-        for file in sorted(room.iterdir())
-        if file.suffix.lower() in SUFFIXES and file.is_file()
-    ]
-    return ImageList.of(folder.name, images, [room.name for room in rooms])
-
-
 def _chosen(text: str | None, classes: Sequence[str]) -> tuple[int, ...]:
     if text is None:
+        if len(classes) < 2:
+            raise ConfigError(
+                f"the data has one class, {classes[0]}, but teachers tell two or more apart: add another."
+            )
         found = list(range(len(classes)))
     else:
         found = [_class(part.strip(), classes) for part in text.split(",") if part.strip()]
@@ -179,11 +172,11 @@ def draw(material: Material, options: Any, seed: int, rate: float) -> Drawn:
         share = _TEST if options.test is None else options.test
         roles = split(labels, {"test": share, "train": "rest"}, seed=seed)
         pool, held = roles.train, roles.test
-        test_x, test_y = _scaled(source, rows[held]), labels[held]
+        tested, test_y = rows[held], labels[held]
     else:
-        pool, other = np.arange(len(rows)), material.test
-        held = np.flatnonzero(np.isin(other.y, material.chosen))
-        test_x, test_y = _scaled(other, held), _renumbered(other.y[held], material.chosen)
+        pool = np.arange(len(rows))
+        tested = np.flatnonzero(np.isin(material.test.y, material.chosen))
+        test_y = _renumbered(material.test.y[tested], material.chosen)
     true = labels[pool]
     noise = corrupt(true, "uniform", rate, num_classes=len(material.chosen), seed=seed)
     batch = Batch(
@@ -191,8 +184,8 @@ def draw(material: Material, options: Any, seed: int, rate: float) -> Drawn:
         torch.from_numpy(noise.noisy).to(device),
         torch.from_numpy(rows[pool]).to(device),
     )
-    tests = test_x.to(device), torch.from_numpy(test_y).to(device)
-    return Drawn(seed, batch, torch.from_numpy(true).to(device), *tests, noise.realised)
+    tests = _scaled(material.tested[0], tested).to(device), torch.from_numpy(test_y).to(device)
+    return Drawn(seed, batch, torch.from_numpy(true).to(device), *tests, tested, noise.realised)
 
 
 def others(material: Material, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -206,9 +199,10 @@ def others(material: Material, device: torch.device) -> tuple[Tensor, Tensor]:
 def _of_class(y: IntArray, label: int, count: int | None, seed: int, names: Sequence[str]) -> IntArray:
     rows = np.flatnonzero(y == label)
     if len(rows) < max(2, count or 0):
+        lower = "" if count is None else ", or lower --per-class"
         raise DataError(
             f"class {names[label]} has {len(rows)} rows, but {max(2, count or 0)} are needed: leave it out with "
-            "--only, or lower --per-class."
+            f"--only{lower}."
         )
     order: IntArray = rows[np.argsort(hashed(stream(seed, "rows of a class"), rows), kind="stable")]
     return order[:count]

@@ -10,6 +10,7 @@ from ...lesson import Loss
 from ...mcboost import log_head_score, log_pair_scores, log_score, mcboost
 from ...pools import Consistent, Filter, Look
 from ...selecting import Selecting
+from ...stale_scores import StaleScores
 
 Space: TypeAlias = Literal["functional", "head"]
 
@@ -30,12 +31,14 @@ class MaxGrad(Selecting):
             beside each row that class (``counter_class``) and its row of nearest embedding (``counterfactual``, as
             ``index``). If the pool has the view ``explanation``, a score is the mean of those of the image and of its
             explanation.
+        stale: between looks at the whole pool, look at its rows of largest known score alone: for students that are
+            trained as a whole, whose pool is embedded anew after each lesson.
         rows: how many to show at a time.
         loss: what the student studies by; default: the risk itself.
         seed: of draws; there are none.
 
     Raises:
-        ConfigError: for an unknown space, and pairs in the space of the head.
+        ConfigError: for an unknown space, and pairs in the space of the head or with stale scores.
 
     Source: Wang, Nagrecha and Vasconcelos, "Gradient-based algorithms for machine teaching", CVPR 2021; pairs: Wang and
     Vasconcelos, "A machine teaching framework for scalable recognition" (MEMORABLE), ICCV 2021. The published code
@@ -48,16 +51,20 @@ class MaxGrad(Selecting):
         *,
         space: Space = "functional",
         pairs: bool = False,
+        stale: StaleScores | None = None,
         rows: int = 1,
         loss: Loss = mcboost,
         seed: int = 0,
     ) -> None:
         beside = counterfactuals if pairs else None
-        super().__init__(Consistent() if keep is None else keep, rows=rows, loss=loss, beside=beside, seed=seed)
+        keep = Consistent() if keep is None else keep
+        super().__init__(keep, rows=rows, loss=loss, beside=beside, stale=stale, seed=seed)
         if space not in ("functional", "head"):
             raise ConfigError(f"unknown space {space!r}; known are functional and head.")
         if pairs and space == "head":
             raise ConfigError("pairs are ranked in the functional space alone: leave out the space.")
+        if pairs and stale is not None:
+            raise ConfigError("pairs look for counterfactual rows in the whole pool: leave out stale.")
         self.space, self.pairs = space, pairs
 
     def score(self, look: Look, free: Tensor) -> Tensor:
