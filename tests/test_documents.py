@@ -25,7 +25,7 @@ from tutelage.recipes.used import check_used
 from tutelage.testing import tiny_batch, tiny_net
 
 ROOT = Path(__file__).resolve().parents[1]
-SHOWN = ("curricula", "mentornet", "deep-interactions", "pseudo-labels", "dataset_distillation")
+SHOWN = ("curricula", "mentornet", "deep-interactions", "pseudo-labels", "dataset_distillation", "selection", "classroom")
 """Documents whose commands are read."""
 SHAPES = {"digits": ((1, 8, 8), 1297), "mnist": ((1, 28, 28), 60_000), "cifar10": ((3, 32, 32), 50_000)}
 """Of rows, and how many there are to learn from."""
@@ -82,6 +82,15 @@ def test_the_large_teacher_of_the_docs_labels_and_learns():
     teacher, student = names["adjusted"](torch.randn(6, 3)).double(), Student(tiny_net(), SGD(0.1))
     (step,) = train(student, teacher, [replace(batch, labelled=labelled)])
     assert "h" in step.metrics
+
+
+def test_the_course_of_the_docs(capsys):
+    (code,) = blocks("docs/selection.md", "python")
+    names = {}
+    exec(code, names)
+    indices, accuracy = capsys.readouterr().out.splitlines()
+    assert len(set(names["course"].index.tolist())) == 20 == indices.count(",") + 1
+    assert float(accuracy) > 0.7
 
 
 def test_the_set_of_the_docs_teaches_in_any_loop(tmp_path, monkeypatch, capsys):

@@ -2,9 +2,10 @@
 
 Thresholds on mean paired differences were set before the first run, from another implementation. Not claimed: that
 MaxGrad is better than herding, better than random without a filter, with ten rows or fewer, or with a student that has
-not fitted what it was shown.
+not fitted what it was shown. Networks that are fine-tuned and MNIST only with TUTELAGE_FULL=1: they take minutes.
 """
 
+import os
 import time
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from tutelage.recipes.maxgrad import Config, run
 
 pytestmark = pytest.mark.slow
+
+full = pytest.mark.skipif(os.environ.get("TUTELAGE_FULL") != "1", reason="takes minutes: set TUTELAGE_FULL=1")
 
 CLEAN, NOISY = "0", "0.1"
 PLAIN, FILTERED, THEN = "maxgrad (no filter)", "maxgrad (cross-fitted)", "prototypes-then-maxgrad (cross-fitted)"
@@ -74,17 +77,20 @@ def fine_tuned(tmp_path_factory):
     return levels(tmp_path_factory.mktemp("net"), student="net", seeds=6, **kept)
 
 
+@full
 @pytest.mark.parametrize(("rate", "least"), [(CLEAN, 5), (NOISY, 7)])
 def test_a_fine_tuned_network_learns_more_than_from_random_rows(fine_tuned, rate, least):
     assert gap(fine_tuned[rate], THEN) >= least
     assert mean(fine_tuned[rate], THEN) >= 88
 
 
+@full
 def test_a_fine_tuned_network_is_misled_without_a_filter(tmp_path):
     plain = {"teachers": "maxgrad", "filters": "none", "noise": NOISY}
     assert gap(levels(tmp_path, student="net", seeds=6, **plain)[NOISY], PLAIN) <= -20
 
 
+@full
 def test_mnist_as_large_as_the_published_pools(real_data, tmp_path, monkeypatch):
     """386 rows a class, 50 principal components: filtered MaxGrad and prototypes first are better than random."""
     if not (real_data / "mnist-train.parquet").is_file():

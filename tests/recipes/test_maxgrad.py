@@ -187,7 +187,7 @@ def test_teaching_sets_are_exported(tmp_path):
     assert list(found.labels) == own["given"]
     assert [item.notes["index"] for item in found.items] == own["index"]
     assert [item.log_score for item in found.items] == own["score"]
-    assert found.provenance.options == {"rows": 1, "space": "functional", "pairs": False}
+    assert found.provenance.options == {"rows": 1, "space": "functional", "pairs": False, "stale": None}
     assert (found.provenance.teacher, found.provenance.filter, found.provenance.seed) == ("maxgrad", None, 0)
     assert not path.with_suffix(".txt").exists()
 
@@ -290,6 +290,8 @@ REFUSED = [
     ({"quota": 3, "teachers": "random"}, "--quota is for cross-fitted, in-sample; nothing in this run looks at it"),
     ({"space": "head", "teachers": "herding"}, "--space is for maxgrad, prototypes-then-maxgrad; nothing in this run"),
     ({"pairs": True, "teachers": "herding"}, "--pairs is for maxgrad"),
+    ({"stale": 4}, "--stale is for networks"),
+    ({"stale": 4, "pairs": True, "student": "net"}, "leave out --stale"),
     ({"components": 9}, "--components is for runs with --embedding pca"),
     ({"embedding": "pca", "components": 99}, "--components 99 is more than the 64 that the pool has"),
     ({"embedding": "pca", "student": "net"}, "--embedding is for runs with --student linear"),

@@ -176,3 +176,14 @@ def test_a_student_that_does_not_fit_is_refused():
     found = prepared(**NET | {"lr": 1e-9, "teachers": "herding", "size": 10})
     with pytest.raises(NotConverged, match=r"^(random|herding \(\S+\)): after 10 rows the student is right on "):
         taught_alike(taught(found.draw(0, 0.0), found.options, 5, found.trunk()), found.arms, found.options, int)
+
+
+def test_stale_scores_are_looked_at_anew_now_and_then(tmp_path):
+    options = NET | {"teachers": "maxgrad,prototypes-then-maxgrad", "size": 8}
+    run(Config(**options | {"stale": 1}), tmp_path / "each")
+    run(Config(**options), tmp_path / "all")
+    run(Config(**options | {"stale": 4}), tmp_path / "stale")
+    arms = {
+        name: json.loads((tmp_path / name / "result.json").read_text())["arms"] for name in ("each", "all", "stale")
+    }
+    assert arms["each"] == arms["all"] != arms["stale"]

@@ -10,6 +10,7 @@ from torch import Tensor
 from ...lesson import Batch, Loss
 from ...pools import Filter, LinearReference
 from ...selecting import Selecting
+from ...stale_scores import StaleScores
 from ...teacher import Teacher
 from ...teachers.select.alignment import Alignment
 from ...teachers.select.at_random import AtRandom
@@ -55,9 +56,9 @@ class Setting:
     def maxgrad(self) -> MaxGrad:
         """Return the teacher as the options have it."""
         options = self.options
-        return MaxGrad(
-            self.keep, space=options.space, pairs=options.pairs, rows=options.rows, loss=self.loss, seed=self.seed
-        )
+        stale = None if options.stale is None else StaleScores(every=options.stale)
+        shared = {"rows": options.rows, "loss": self.loss, "seed": self.seed}
+        return MaxGrad(self.keep, space=options.space, pairs=options.pairs, stale=stale, **shared)
 
     def prototypes(self, *, herding: bool = False) -> Prototypes:
         """Return rows that stand for their class."""

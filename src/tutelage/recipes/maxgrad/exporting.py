@@ -52,7 +52,7 @@ def _write(plan: Plan, arm: Arm, seed: int, own: dict[str, Any], path: Path) -> 
             (other,) = plan.material.items([beside])
             counterfactual = Picture(other.path, other.sha256)
         items.append(Shown.of(item, classes[given], **scores, notes=notes, counterfactual=counterfactual))
-    maxgrad = {"space": plan.options.space, "pairs": plan.options.pairs}
+    maxgrad = {"space": plan.options.space, "pairs": plan.options.pairs, "stale": plan.options.stale}
     provenance = Provenance(
         teacher=arm.teacher,
         options={"rows": plan.options.rows} | (maxgrad if logarithmic is not None else {}),

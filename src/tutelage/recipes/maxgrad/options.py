@@ -40,6 +40,9 @@ class Config(PoolOptions):
     """Where MaxGrad takes the gradient's norm: in the embedding (functional) or in the codewords (head)."""
     pairs: bool = False
     """MaxGrad ranks pairs of a row and the class that it is taken for."""
+    stale: int | None = None
+    """MaxGrad looks at the whole pool every so many lessons, and in between at the tenth of it that scored highest
+    then: faster for networks, not the same rows; default: at the whole pool each time."""
     student: str = LINEAR
     """Who is taught: linear, on rows that stay as they are; net, a small network; a network by name, or your own as
     package.module:function."""

@@ -13,7 +13,7 @@ _MAXGRAD = ("maxgrad", "prototypes-then-maxgrad")
 USED: Table = {
     "folds": use("cross-fitted"),
     "quota": use("cross-fitted", "in-sample"),
-    **dict.fromkeys(("space", "pairs"), use(*_MAXGRAD)),
+    **dict.fromkeys(("space", "pairs", "stale"), use(*_MAXGRAD)),
     "embedding": use(student=LINEAR),
     "components": use(embedding="pca"),
     **dict.fromkeys(("steps", "lr"), use(schedule="converged")),
@@ -34,13 +34,15 @@ def check(options: Config) -> None:
     check_pool(options)
     for name, least, most in (
         *(("size", 1, 10**6), ("rows", 1, 10**6), ("folds", 2, 1000), ("quota", 0, 10**6)),
-        *(("components", 1, 10**6), ("before", 0, 10**4), ("steps", 1, 10**6)),
+        *(("components", 1, 10**6), ("before", 0, 10**4), ("steps", 1, 10**6), ("stale", 1, 10**6)),
     ):
         within(options, name, least, most)
     within(options, "lr", 0, 1e3, above=True)
     if options.size % options.rows:
         raise ConfigError(f"--size {options.size} is no multiple of --rows {options.rows}; take one.")
-    for name in ("backbone", "before"):
+    if options.pairs and options.stale is not None:
+        raise ConfigError("--pairs looks for counterfactual rows in the whole pool; leave out --stale.")
+    for name in ("backbone", "before", "stale"):
         if options.student == LINEAR and getattr(options, name) is not None:
             raise ConfigError(f"{flag(name)} is for networks, and --student linear is none; leave it out, or name one.")
     usual = Config()
