@@ -36,7 +36,7 @@ def run(folder, people, **how):
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
     """Two people of each profile in two arms."""
-    room, found = run(make_experiment(tmp_path_factory.mktemp("mixed") / "shapes"), 2 * len(PROFILES))
+    room, found = run(make_experiment(tmp_path_factory.mktemp("mixed") / "shapes", blind=False), 2 * len(PROFILES))
     yield room, found
     room.close()
 
