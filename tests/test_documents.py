@@ -25,7 +25,15 @@ from tutelage.recipes.used import check_used
 from tutelage.testing import tiny_batch, tiny_net
 
 ROOT = Path(__file__).resolve().parents[1]
-SHOWN = ("curricula", "mentornet", "deep-interactions", "pseudo-labels", "dataset_distillation", "selection", "classroom")
+SHOWN = (
+    "curricula",
+    "mentornet",
+    "deep-interactions",
+    "pseudo-labels",
+    "dataset_distillation",
+    "selection",
+    "classroom",
+)
 """Documents whose commands are read."""
 SHAPES = {"digits": ((1, 8, 8), 1297), "mnist": ((1, 28, 28), 60_000), "cifar10": ((3, 32, 32), 50_000)}
 """Of rows, and how many there are to learn from."""
