@@ -14,7 +14,7 @@ from tutelage.classroom import admission, tables
 
 from .experiments import enter as enter_room
 from .experiments import make_experiment, opened, rows, walk
-from .test_browser import CHROMIUM, SEEN, chromium, narrow, watched  # noqa: F401
+from .test_browser import CHROMIUM, SEEN, chromium, follow, narrow, watched  # noqa: F401
 from .web import served
 
 PASSWORD = "hornbeam or beech?"
@@ -110,7 +110,7 @@ def test_when_the_login_is_over_the_page_asks_for_it(page):
 
 def test_a_preview_is_walked_through(page, room):
     found = rows(room, tables.trial)
-    page.click("text=Look >> nth=0")
+    follow(page, "text=Look >> nth=0")
     for _ in range(20):
         if page.inner_text("h1") == "Overview":
             break
@@ -118,7 +118,7 @@ def test_a_preview_is_walked_through(page, room):
             page.locator("input[type=radio]").first.check()
         button = page.locator("[data-main] button[type=submit]")
         api.expect(button).to_be_enabled()
-        button.click()
+        follow(page, button)
     assert page.inner_text("h1") == "Overview"
     assert rows(room, tables.trial) == found
 
