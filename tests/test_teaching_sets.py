@@ -216,6 +216,7 @@ def test_labels_of_lists_are_ranks_in_alphabetical_order():
     misplaced = replace(turned, items=(Shown("images/moss/1.png", "stem"),))
     with pytest.raises(DataError, match="label 1 is stem, but the image lies in moss"):
         to_image_list(misplaced)
+    assert [image.label for image in to_image_list(misplaced, told=True).images] == [1]
 
 
 @pytest.mark.parametrize("arm", ["explain_1vall", "strict_1vall"])

@@ -41,22 +41,23 @@ def from_image_list(
     return TeachingSet(name, listed.classes, _listed_items(listed, folder), provenance, tested)
 
 
-def to_image_list(teaching_set: TeachingSet, prefix: str = ".") -> ImageList:
-    """Return what is shown as a published list: labels are ranks of the class folders in alphabetical order.
+def to_image_list(teaching_set: TeachingSet, prefix: str = ".", *, told: bool = False) -> ImageList:
+    """Return what is shown as a published list: labels are ranks of the classes in alphabetical order.
 
     Args:
         teaching_set: its images must lie in folders of the names of their classes.
         prefix: what paths shall begin with, before ``/``.
+        told: images may lie in folders of other classes than the one that is told, as after a run with label noise.
 
     Raises:
-        DataError: if an image does not lie in the folder of its class.
+        DataError: if an image does not lie in the folder of its class and ``told`` is not given.
     """
     classes = sorted(teaching_set.classes)
     images = [
         ListedImage(f"{prefix}/{item.path}", classes.index(item.label), position)
         for position, item in enumerate(teaching_set.items)
     ]
-    return ImageList.of(teaching_set.name, images, classes)
+    return ImageList.of(teaching_set.name, images, classes, told=told)
 
 
 def from_strategy(

@@ -262,7 +262,7 @@ from tutelage.data.prefetch import ahead
 iterator = ahead(str, 0, 1000, 3)
 print(next(iterator))
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True)
     assert (run.stdout, run.stderr) == ("0\n", "")
 
 

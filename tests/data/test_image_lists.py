@@ -18,7 +18,7 @@ from tutelage.data.image_lists import (
     read_image_list,
     write_image_list,
 )
-from tutelage.errors import DataError
+from tutelage.errors import ConfigError, DataError
 
 BUTTERFLIES = ("CabbageWhite", "Monarch", "Queen", "RedAdmiral", "Viceroy")
 CHARACTERS = ("grass", "mound", "stem")
@@ -82,12 +82,28 @@ def test_lines_are_split_from_the_right(tmp_path):
         ("./x/a/1.png -1 0", "is not of the form"),
         ("./x/a/1.png ² 0", "is not of the form"),
         ("./x/a/1.png 2 0", "line 2: label 2 is outside the 2 classes a, b; if the list does not show all classes"),
-        ("./x/b/1.png 0 0", "line 2: label 0 is a, but the image lies in b; labels are ranks in the order a, b"),
+        (
+            "./x/b/1.png 0 0",
+            "line 2: label 0 is a, but the image lies in b; labels are ranks in the order a, b. If it was told so, as "
+            "in the list of a run with label noise, give told=True and the classes.",
+        ),
     ],
 )
 def test_lines_that_cannot_be(line, told, tmp_path):
     with pytest.raises(DataError, match=re.escape(told)):
         listed(tmp_path, "./x/a/0.png 0 0", line, "./x/b/2.png 1 0")
+
+
+def test_told_labels_may_differ_from_the_folders_if_the_classes_are_named(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("./x/b/0.png 0 0\n./x/b/1.png 1 0\n")
+    found = read_image_list(path, ("a", "b"), told=True)
+    assert [(image.label, image.folder) for image in found.images] == [(0, "b"), (1, "b")]
+    assert found == ImageList.of(str(path), found.images, ("a", "b"), told=True)
+    with pytest.raises(ConfigError, match=r"list.txt: told labels do not show which classes there are; give classes"):
+        read_image_list(path, told=True)
+    with pytest.raises(DataError, match="label 1 is outside the 1 classes b"):
+        read_image_list(path, ("b",), told=True)
 
 
 def test_lists_that_cannot_be(tmp_path):

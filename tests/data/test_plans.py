@@ -281,7 +281,7 @@ def test_a_thread_may_read_while_another_publishes():
     thread.start()
     for boundary in range(boundaries):
         mail.publish(probability=weights[boundary], replacement=bool(boundary % 2))
-    thread.join(timeout=60)
+    thread.join(timeout=600)
     assert not failed
     alone = Plans(n, every)
     expected = []

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+from tutelage.cli import main
+
 COMMAND = [sys.executable, "-m", "tutelage"]
 TIMES = ("seconds", "wall_seconds", "checkpoint_seconds")
 
@@ -55,15 +57,15 @@ def lines(folder):
     return sum(file.read_bytes().count(b"\n") for file in files if file.is_file())
 
 
-def finish(*arguments, env=None):
-    """Run the command to its end."""
-    subprocess.run([*COMMAND, *map(str, arguments)], check=True, capture_output=True, env=env)
+def finish(*arguments):
+    """Run the command to its end, in this process: a new one takes longer to import than to run."""
+    assert main([*map(str, arguments)]) == 0
 
 
-def kill_at(moment, *arguments, env=None):
+def kill_at(moment, *arguments):
     """Start the command and kill it hard when the moment has come; return whether it was still running."""
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([*COMMAND, *map(str, arguments)], env=env, **silent)
+    process = subprocess.Popen([*COMMAND, *map(str, arguments)], **silent)
     while not moment() and process.poll() is None:
         time.sleep(0.005)
     killed = process.poll() is None
@@ -72,7 +74,7 @@ def kill_at(moment, *arguments, env=None):
     return killed
 
 
-def kill_after(count, out, *arguments, env=None):
+def kill_after(count, out, *arguments):
     """Kill a run that writes into a folder after so many metric lines."""
-    killed = kill_at(lambda: lines(out) >= count, *arguments, "--out", out, env=env)
+    killed = kill_at(lambda: lines(out) >= count, *arguments, "--out", out)
     assert killed, "it ended before it could be killed"

@@ -293,14 +293,13 @@ def test_a_stopped_run_goes_on(finished, tmp_path, stage):
 
 
 KILLED = ["--chain", "32-16-8-4", "--steps", "40", "--seeds", "2", "--threads", "1", "--device", "cpu"]
-KILLED += ["--checkpoint-seconds", "0.02", "--evaluations", "10"]
+KILLED += ["--checkpoint-seconds", "0.1", "--evaluations", "10"]
 
 
 @pytest.mark.slow
 def test_kill_and_resume(tmp_path):
     finish("run", "assistant", *KILLED, "--out", tmp_path / "whole")
-    for count in (10, 90, 150):  # in the teacher, in a control, and in a chain
-        out = tmp_path / str(count)
-        kill_after(count, out, "run", "assistant", *KILLED)
-        finish("resume", out)
-        assert_same(out, tmp_path / "whole")
+    out = tmp_path / "killed"
+    kill_after(90, out, "run", "assistant", *KILLED)
+    finish("resume", out)
+    assert_same(out, tmp_path / "whole")

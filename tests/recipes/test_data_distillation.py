@@ -392,14 +392,13 @@ def test_a_stopped_run_goes_on(finished, tmp_path):
 
 KILLED = ["--steps", "40", "--seeds", "2", "--evaluations", "10", "--student", "mlp-gelu-12-dropout-0.2"]
 KILLED += ["--arms", "supervised,views-hard,true-labels", "--device", "cpu", "--threads", "1"]
-KILLED += ["--checkpoint-seconds", "0.02"]
+KILLED += ["--checkpoint-seconds", "0.1"]
 
 
 @pytest.mark.slow
 def test_kill_and_resume(tmp_path):
     finish("run", "data-distillation", *KILLED, "--out", tmp_path / "whole")
-    for count in (6, 30, 46):  # in the baseline, the labeller and the student of its labels
-        out = tmp_path / str(count)
-        kill_after(count, out, "run", "data-distillation", *KILLED)
-        finish("resume", out)
-        assert_same(out, tmp_path / "whole")
+    out = tmp_path / "killed"
+    kill_after(30, out, "run", "data-distillation", *KILLED)  # in the labeller
+    finish("resume", out)
+    assert_same(out, tmp_path / "whole")

@@ -86,7 +86,7 @@ def test_every_method_goes_on_byte_for_byte(method):
     assert all(torch.equal(a, b) for a, b in zip(again.frames().values(), whole.frames().values()))
 
 
-KILLED = SMALL | SHORT | {"steps": 60, "evaluations": 60, "full_epochs": 1, "checkpoint_seconds": 0.05}
+KILLED = SMALL | SHORT | {"steps": 30, "evaluations": 30, "full_epochs": 1, "checkpoint_seconds": 0.05}
 PROCESS = """
 import json, sys
 from pathlib import Path
@@ -102,7 +102,7 @@ def test_kill_and_resume(tmp_path):
     out = tmp_path / "run"
     process = subprocess.Popen([sys.executable, "-c", PROCESS, json.dumps(KILLED), str(out)])
     seen = out / "metrics.jsonl"
-    while process.poll() is None and not (seen.is_file() and seen.read_bytes().count(b"\n") >= 20):
+    while process.poll() is None and not (seen.is_file() and seen.read_bytes().count(b"\n") >= 10):
         time.sleep(0.005)
     assert process.poll() is None, "it ended before it could be killed"
     os.kill(process.pid, signal.SIGKILL)

@@ -19,9 +19,10 @@ from tutelage.recipes.maxgrad.arms import TEACHERS, arms_of
 from tutelage.recipes.maxgrad.concluding import conclusion
 from tutelage.recipes.maxgrad.plan import prepare
 from tutelage.recipes.maxgrad.students import taught
-from tutelage.recipes.maxgrad.summing import sizes
+from tutelage.recipes.selection.summing import sizes
 from tutelage.runs import RunFolder
-from tutelage.teaching_sets import Picture, TeachingSet
+from tutelage.teaching_set_formats import from_image_list
+from tutelage.teaching_sets import Picture, Shown, TeachingSet
 
 from .interrupted import Stops, assert_same
 
@@ -274,6 +275,20 @@ def test_labels_of_a_list_are_alphabetical_whatever_the_order_of_the_classes(fol
     assert [image.folder for image in listed.images] == [
         item.label for item in TeachingSet.load(path, root=folder).items
     ]
+
+
+def test_a_list_of_wrong_labels_is_read_again_as_it_was_told(folder, tmp_path):
+    options = FOLDER | {"noise": "0.5", "data": str(folder), "export": str(tmp_path / "sets")}
+    run(Config(**options), tmp_path / "run")
+    path = tmp_path / "sets/noise-0.5/seed-0/maxgrad-no-filter.json"
+    items = TeachingSet.load(path, root=folder).items
+    listed = read_image_list(path.with_suffix(".txt"), ["bright", "dark"], told=True)
+    told = [item.label for item in items]
+    assert [listed.classes[image.label] for image in listed.images] == told
+    assert [image.folder for image in listed.images] == [item.notes["true"] for item in items] != told
+    assert from_image_list(listed, teacher="maxgrad", folder=folder).items == tuple(
+        Shown(item.path, item.label, item.sha256) for item in items
+    )
 
 
 def test_published_lists(folder, tmp_path):

@@ -44,12 +44,11 @@ KILLED += ["--threads", "1", "--checkpoint-seconds", "0.05"]
 @pytest.mark.slow
 def test_kill_and_resume(tmp_path):
     finish("run", "pseudo-labels", *KILLED, "--out", tmp_path / "whole")
-    for count in (20, 95, 190):  # in different arms and seeds
-        out = tmp_path / str(count)
-        kill_after(count, out, "run", "pseudo-labels", *KILLED)
-        assert (out / "checkpoint" / "state.safetensors").is_file()
-        finish("resume", out)
-        assert_same(out, tmp_path / "whole")
+    out = tmp_path / "killed"
+    kill_after(95, out, "run", "pseudo-labels", *KILLED)  # in the second arm and seed
+    assert (out / "checkpoint" / "state.safetensors").is_file()
+    finish("resume", out)
+    assert_same(out, tmp_path / "whole")
 
 
 def test_resuming_a_finished_run_gives_its_result_again(finished):

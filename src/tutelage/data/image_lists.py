@@ -1,7 +1,7 @@
 """Published lists of labelled images: lines ``./datasets/.../CLASS/FILE label index``, without the images.
 
 A file is known by its class folder and its name, so that the images may lie anywhere. The label is the rank of the
-folder in the alphabetical order of classes; the index is not used.
+folder in the alphabetical order of classes, or of the class that was told instead; the index is not used.
 
 Source: the lists of Wang, Nagrecha and Vasconcelos, "Gradient-based algorithms for machine teaching", CVPR 2021.
 """
@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from .cache import decoded
 from .folders import SUFFIXES
 from .images import Size, decode
@@ -67,23 +67,33 @@ class ImageList:
         return len(self.images)
 
     @classmethod
-    def of(cls, name: str, images: Sequence[ListedImage], classes: Sequence[str] | None = None) -> "ImageList":
+    def of(
+        cls, name: str, images: Sequence[ListedImage], classes: Sequence[str] | None = None, *, told: bool = False
+    ) -> "ImageList":
         """Make a list, with a line an image.
 
         Args:
             name: of the list.
             images: in order.
             classes: in label order; None: the class folders that occur, which must be all.
+            told: labels are what was told, not always the folder, as after a run with label noise; needs ``classes``.
 
         Raises:
-            DataError: as :func:`read_image_list`.
+            ConfigError, DataError: as :func:`read_image_list`.
         """
-        return cls._checked(name, tuple(images), tuple(range(1, len(images) + 1)), classes)
+        return cls._checked(name, tuple(images), tuple(range(1, len(images) + 1)), classes, told)
 
     @classmethod
     def _checked(
-        cls, name: str, images: tuple[ListedImage, ...], lines: tuple[int, ...], classes: Sequence[str] | None
+        cls,
+        name: str,
+        images: tuple[ListedImage, ...],
+        lines: tuple[int, ...],
+        classes: Sequence[str] | None,
+        told: bool,
     ) -> "ImageList":
+        if told and classes is None:
+            raise ConfigError(f"{name}: told labels do not show which classes there are; give classes as well.")
         if not images:
             raise DataError(f"{name}: lists no image.")
         known = tuple(sorted({image.folder for image in images}) if classes is None else classes)
@@ -97,10 +107,11 @@ class ImageList:
                     f"{name} line {line}: label {image.label} is outside the {len(known)} classes {', '.join(known)}"
                     f"{every}."
                 )
-            if plain[image.label] != plain_name(image.folder):
+            if not told and plain[image.label] != plain_name(image.folder):
                 raise DataError(
                     f"{name} line {line}: label {image.label} is {known[image.label]}, but the image lies in "
-                    f"{image.folder or 'no folder'}; labels are ranks in the order {', '.join(known)}."
+                    f"{image.folder or 'no folder'}; labels are ranks in the order {', '.join(known)}. If it was told "
+                    "so, as in the list of a run with label noise, give told=True and the classes."
                 )
         return cls(name, images, lines, known)
 
@@ -125,15 +136,20 @@ def plain_name(name: str) -> str:
     return "".join(name.split()).replace("_", "").casefold()
 
 
-def read_image_list(path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> ImageList:
+def read_image_list(
+    path: str | os.PathLike[str], classes: Sequence[str] | None = None, *, told: bool = False
+) -> ImageList:
     """Read a list; blank lines are passed over.
 
     Args:
         path: of the list's file.
         classes: in alphabetical order; None: the class folders that the list shows, which must be all of them.
+        told: labels are what was told, not always the folder, as after a run with label noise; needs ``classes``.
 
     Raises:
-        DataError: if it cannot be read or lists no image, a line is malformed, or a label is not that of the folder.
+        ConfigError: if ``told`` is given without ``classes``.
+        DataError: if it cannot be read or lists no image, a line is malformed, or a label is not that of the folder
+            and ``told`` is not given.
     """
     path = Path(path)
     try:
@@ -144,7 +160,7 @@ def read_image_list(path: str | os.PathLike[str], classes: Sequence[str] | None 
         raise DataError(f"{path}: not a list of images: it is no text in UTF-8.") from None
     numbered = [(i, line) for i, line in enumerate(text.split("\n"), start=1) if line.strip()]
     images = tuple(_image(path, i, line) for i, line in numbered)
-    return ImageList._checked(str(path), images, tuple(i for i, _ in numbered), classes)
+    return ImageList._checked(str(path), images, tuple(i for i, _ in numbered), classes, told)
 
 
 def write_image_list(images: Sequence[ListedImage], path: str | os.PathLike[str]) -> None:

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..errors import CheckpointError
 from ..runs import RunFolder, environment
+from .trajectory import Nobody, Watcher
 
 P_co = TypeVar("P_co", covariant=True)
 
@@ -54,11 +55,13 @@ class Recipe(Generic[P]):
     prepare: Prepare[P]
 
 
-Carry = Callable[[P, RunFolder], dict[str, Any]]
+Carry = Callable[[P, RunFolder, Watcher], dict[str, Any]]
 """Carries a plan out in its folder, from where that stands; returns what ``result.json`` holds."""
 
 
-def start(recipe: Recipe[P], options: Any, out: Path, carry: Carry[P]) -> dict[str, Any]:
+def start(
+    recipe: Recipe[P], options: Any, out: Path, carry: Carry[P], watcher: Watcher | None = None
+) -> dict[str, Any]:
     """Carry the plan of a recipe out in a new folder, after a rehearsal.
 
     Args:
@@ -66,13 +69,14 @@ def start(recipe: Recipe[P], options: Any, out: Path, carry: Carry[P]) -> dict[s
         options: as the user gave them.
         out: the run folder; must not exist.
         carry: carries it out.
+        watcher: who follows.
 
     Returns:
         what ``result.json`` holds.
 
     Raises:
-        TutelageError: for unusable options or data, before anything is written; for a loss that is not finite, or a
-            folder that cannot be written, later.
+        TutelageError: for unusable options or data, before anything is written; for numbers that are not finite, a
+            student that did not learn, or a folder that cannot be written, later.
     """
     RunFolder.check_free(out)
     plan = recipe.prepare(options, fresh=True)
@@ -80,11 +84,11 @@ def start(recipe: Recipe[P], options: Any, out: Path, carry: Carry[P]) -> dict[s
     where = environment(torch.device(plan.options.device))
     folder = RunFolder.create(out, recipe.name, asdict(plan.options), plan.fingerprints, where)
     with folder.locked():
-        return carry(plan, folder)
+        return carry(plan, folder, watcher or Nobody())
 
 
-def go_on(recipe: Recipe[P], folder: RunFolder, carry: Carry[P]) -> dict[str, Any]:
-    """Carry on with the plan of a folder.
+def go_on(recipe: Recipe[P], folder: RunFolder, carry: Carry[P], watcher: Watcher | None = None) -> dict[str, Any]:
+    """Carry on with the plan of a folder that was stopped; a finished one only gets its result again.
 
     Raises:
         CheckpointError: if the folder cannot be read, or its data has changed.
@@ -92,7 +96,7 @@ def go_on(recipe: Recipe[P], folder: RunFolder, carry: Carry[P]) -> dict[str, An
     plan = recipe.prepare(stored_options(folder, recipe.options), fresh=False)
     folder.check_data(plan.fingerprints)
     with folder.locked():
-        return carry(plan, folder)
+        return carry(plan, folder, watcher or Nobody())
 
 
 def stored_options(folder: RunFolder, kind: type[Any]) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .markup import data_uri
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK = "#1f2933"
@@ -96,6 +97,24 @@ def figure(width: float, height: float, *, fit: bool = False) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained" if fit else None)
+
+
+def named_lines(axes: "Axes", names: Sequence[str], *, size: float = 9.5, margin: float = 0.06) -> None:
+    """Make room for a line a name, from the top: names on the left, a grid behind, no axis.
+
+    Args:
+        axes: changed; marks of the k-th name are at height k.
+        names: in order.
+        size: of their letters.
+        margin: left and right of the marks, as a share of their width.
+    """
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=size)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.margins(x=margin)
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+    axes.spines["left"].set_visible(False)
 
 
 def svg(drawn: "Figure") -> str:

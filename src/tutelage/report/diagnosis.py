@@ -93,19 +93,11 @@ def _scores(run: Run, looks: Looks) -> list[Markup]:
         pictures.append(element("div", title, image, class_="block"))
     if not pictures:
         return []
-    legend = element(
-        "p",
-        element("span", class_="line right"),
-        text("right labels"),
-        element("span", class_="line wrong"),
-        text("wrong labels"),
-        class_="legend",
-    )
     note = paragraph(
         "The raw score before weights are made of it; compare the gap within one teacher over time, not",
         "between teachers. Two lines that climb together to the top are a teacher that gives up.",
     )
-    return [note, legend, element("div", *pictures, class_="multiples")]
+    return [note, tables.right_and_wrong(), element("div", *pictures, class_="multiples")]
 
 
 def _ends(curves: Mapping[str, Floats], digits: int) -> str:

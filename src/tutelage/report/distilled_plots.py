@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..statistics import PairedDifference
-from .canvas import EMPTY, INK, QUIET, RIGHT, WRONG, Look, drawing, figure, svg
+from .canvas import EMPTY, INK, QUIET, RIGHT, WRONG, Look, drawing, figure, named_lines, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,13 +30,7 @@ def differences(found: Sequence[PairedDifference], looks: Mapping[str, Look]) ->
         axes.axvline(0, color=INK, linewidth=1.0, linestyle=":")
         for row, difference in enumerate(found):
             _difference(axes, row, difference, looks[difference["a"]])
-        axes.set_yticks(range(len(found)), [difference["a"] for difference in found])
-        axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=9.5)
-        axes.set_ylim(len(found) - 0.4, -0.6)
-        axes.margins(x=0.06)
-        axes.grid(axis="x")
-        axes.set_axisbelow(True)
-        axes.spines["left"].set_visible(False)
+        named_lines(axes, [difference["a"] for difference in found])
         axes.set_xlabel(f"test accuracy minus that of {found[0]['b']}, points")
         return svg(drawn)
 

@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 from .markup import Markup, element, text
 
@@ -20,7 +22,13 @@ def document(title: str, *body: Markup, plays: bool = False) -> bytes:
         styles.append(here.joinpath("drawing", "player.css"))
         policy += f"; script-src 'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
         last = [element("script", Markup(script))]
-    head = element(
+    page = element("html", head(title, policy, styles), element("body", element("main", *body), *last), lang="en")
+    return f"<!DOCTYPE html>\n{page}\n".encode()
+
+
+def head(title: str, policy: str, styles: Iterable[Traversable]) -> Markup:
+    """Return the head of a page: its title as plain text, what browsers may do for it, and its styles."""
+    return element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", http_equiv="Content-Security-Policy", content=policy),
@@ -29,5 +37,3 @@ def document(title: str, *body: Markup, plays: bool = False) -> bytes:
         element("title", text(f"tutelage: {title}")),
         *(element("style", Markup(style.read_text(encoding="utf-8"))) for style in styles),
     )
-    page = element("html", head, element("body", element("main", *body), *last), lang="en")
-    return f"<!DOCTYPE html>\n{page}\n".encode()

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from ..evaluation import Summary
-from ..statistics import PairedDifference
 from . import bands, explained_images, sections, selected, selected_plots, setting, tables
 from .canvas import Look, looks
 from .diagnosis import warnings
@@ -56,7 +55,7 @@ def head(run: Run) -> Markup:
     config, facts = run.part("config"), run.part("selection")
     own = {
         "Shown": f"{facts['size']} rows, {config['rows']} at a time",
-        "Label noise": _noise(run),
+        "Label noise": selected.label_noise(run),
         "Hypotheses": f"{facts['hypotheses']}, {_KINDS[config['hypotheses']]}; alpha {config['alpha']:g}",
         "They look at": "pixels" if config["features"] == "pixels" else f"features of {config['net']}",
         "Network": _network(run),
@@ -78,16 +77,6 @@ def _sentences(run: Run) -> list[str]:
     if facts["one_network"]:
         found.append("Seeds share pool and test, and the network where there is no noise: they differ in draws alone.")
     return found
-
-
-def _noise(run: Run) -> str:
-    levels = run.part("selection")["levels"]
-    return "; ".join(
-        f"{100 * float(rate):g} % drawn anew among all classes, {100 * float(np.mean(level['realised'])):.1f} % wrong"
-        if float(rate)
-        else "none put in"
-        for rate, level in levels.items()
-    )
 
 
 def _network(run: Run) -> str:
@@ -114,7 +103,7 @@ def outcome(run: Run) -> Markup:
 
 def _intervals(run: Run) -> Markup:
     if (seeds := len(run.seeds)) < 2:
-        return paragraph("One seed only: the values have no intervals, and small differences mean nothing.")
+        return paragraph(sections.ONE_SEED)
     return paragraph(
         "Expected error: of the hypotheses that are left, as likely as each is, the share of test rows that they take",
         "for the wrong side of a class, mean over classes. Right answers: the share of test rows that a learner takes",
@@ -129,31 +118,18 @@ def _table(run: Run, level: Mapping[str, Any], metric: str) -> Markup:
     counts, error = [str(n) for n in facts["sizes"]], metric == "error"
     found = level["error_differences" if error else "differences"]
     differences = {n: {c["a"]: c for c in found[n]} for n in counts}
-    pick = min if error else max
+    pick, scale = (min, -100.0) if error else (max, 100.0)
     best = {n: pick(own[metric][n]["mean"] for own in level["arms"].values()) for n in counts}
     head = [tables.heading(_TITLES[metric][0]), *(tables.heading(f"{n} rows", "%, minus random") for n in counts)]
     head += [tables.heading("Entropy", "bits, end")] if error else [tables.heading("Vote", "%, end")]
     styles, rows = looks(run.result["order"]), []
     for name in run.result["order"]:
         own = level["arms"][name]
-        cells = [_cell(own[metric][n], differences[n].get(name), best[n], -1 if error else 1) for n in counts]
+        cells = [tables.percent_compared(own[metric][n], best[n], differences[n].get(name), scale) for n in counts]
         last = own["entropy" if error else "posterior"][counts[-1]]
         cells.append(tables.cell(tables.mean_and_interval(last, 1.0 if error else 100.0, 2 if error else 1)))
         rows.append(element("tr", tables.arm_name(name, styles), *cells))
     return tables.table(head, rows)
-
-
-def _cell(value: Summary, difference: PairedDifference | None, best: float, sign: int) -> Markup:
-    """A value in percent, and below it the difference from random with its verdict; ``sign`` -1: less is better."""
-    shown = text(tables.mean_and_interval(value, 100.0, 1))
-    parts = [element("b", shown) if value["mean"] == best else shown]
-    if difference is None:
-        return element("td", *parts)
-    half, word = difference["ci95"], difference["verdict"]
-    told = tables.signed(100 * sign * difference["mean_difference"], 1)
-    told += "" if half is None else f" ± {tables.number(100 * half, 1)}"
-    parts.append(element("span", text(f"{told} · "), element("b", text(word)), class_="under"))
-    return element("td", *parts, class_=f"verdict-{word.replace(' ', '-')}")
 
 
 def _limits(level: Mapping[str, Any]) -> Markup:

@@ -94,13 +94,8 @@ def outcome(run: Run) -> Markup:
             f"worse is shown, and the 90 % interval lies within ±{facts['margin']:g}."
         )
     note.append(f"Squared distances below {size(facts['floor'], 0.0)} are rounding, and count as that much.")
-    return section("Results", paragraph(*note), _table(run), *sections_about(run))
-
-
-def sections_about(run: Run) -> list[Markup]:
-    """Return a line about each teacher, in the order of the table."""
-    items = [element("li", element("b", text(n)), text(f": {run.part('about')[n]}")) for n in run.result["order"]]
-    return [element("ul", *items, class_="about")]
+    about = {name: run.part("about")[name] for name in run.result["order"]}
+    return section("Results", paragraph(*note), _table(run), *sections.told_about(about))
 
 
 def _table(run: Run) -> Markup:
@@ -133,13 +128,7 @@ def _cell(value: Mapping[str, Any], difference: PairedDifference | None, best: f
     if value["low"] is not None:
         between = f"{size(value['low'], floor)} to {size(value['high'], floor)}"
         parts.append(element("span", text(between), class_="under"))
-    if difference is None:
-        return element("td", *parts)
-    half, word = difference["ci95"], difference["verdict"]
-    told = tables.signed(difference["mean_difference"], 2)
-    told += "" if half is None else f" ± {tables.number(half, 2)}"
-    parts.append(element("span", text(f"{told} · "), element("b", text(word)), class_="under"))
-    return element("td", *parts, class_=f"verdict-{word.replace(' ', '-')}")
+    return tables.compared(parts, difference, 1.0, 2)
 
 
 def _arrival(own: Mapping[str, Any]) -> Markup:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..evaluation import Summary
 from .bands import Band, band
-from .canvas import EMPTY, INK, RIGHT, WRONG, Look, drawing, figure, png, spread, svg
+from .canvas import EMPTY, INK, RIGHT, WRONG, Look, drawing, figure, named_lines, png, spread, svg
 from .reading import Floats
 from .surface import Surface
 
@@ -28,13 +28,7 @@ def accuracy_dots(summaries: Mapping[str, Summary], looks: Mapping[str, Look]) -
         axes = drawn.add_subplot()
         for row, (name, values) in enumerate(summaries.items()):
             _dots(axes, row, values, looks[name])
-        axes.set_yticks(range(len(summaries)), list(summaries))
-        axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=9.5)
-        axes.set_ylim(len(summaries) - 0.4, -0.6)
-        axes.margins(x=0.06)
-        axes.grid(axis="x")
-        axes.set_axisbelow(True)
-        axes.spines["left"].set_visible(False)
+        named_lines(axes, list(summaries))
         axes.set_xlabel("test accuracy, %")
         return svg(drawn)
 

@@ -12,6 +12,7 @@ from .surface import loss_edges, surface
 
 Looks = Mapping[str, Look]
 
+ONE_SEED = "One seed only: the values have no intervals, and small differences mean nothing."
 _TABLE_CLASSES = 20
 """With more classes the table starts closed."""
 _MOST_CLASSES = 100
@@ -123,15 +124,8 @@ def separation(run: Run, looks: Looks) -> Markup | None:
         "A teacher that recognises wrong labels keeps the two lines apart, right ones above.",
         bands.describe(len(run.seeds)),
     )
-    legend = element(
-        "p",
-        element("span", class_="line right"),
-        text("right labels"),
-        element("span", class_="line wrong"),
-        text("wrong labels"),
-        class_="legend",
-    )
-    return section("Do right labels count more?", note, legend, element("div", *pictures, class_="multiples"))
+    shown = element("div", *pictures, class_="multiples")
+    return section("Do right labels count more?", note, tables.right_and_wrong(), shown)
 
 
 def distrust(run: Run, looks: Looks) -> Markup | None:
@@ -189,7 +183,7 @@ def interval_note(run: Run) -> Markup:
     """Say what the intervals and the dots are."""
     seeds = len(run.seeds)
     if seeds < 2:
-        return paragraph("One seed only: the values have no intervals, and small differences mean nothing.")
+        return paragraph(ONE_SEED)
     return paragraph(
         f"Mean over {seeds} seeds ± half the width of the 95 % confidence interval of that mean;",
         "the small dots are single seeds, the best arm is on top.",
@@ -199,8 +193,13 @@ def interval_note(run: Run) -> Markup:
 
 def about(run: Run) -> list[Markup]:
     """Return a line about each arm."""
-    lines = [(arm, str(run.part("about")[arm])) for arm in run.arms if run.part("about").get(arm)]
-    items = [element("li", element("b", text(arm)), text(f": {line}")) for arm, line in lines]
+    lines = run.part("about")
+    return told_about({arm: str(lines[arm]) for arm in run.arms if lines.get(arm)})
+
+
+def told_about(lines: Mapping[str, str]) -> list[Markup]:
+    """Return a line about each name; nothing if there is none."""
+    items = [element("li", element("b", text(name)), text(f": {line}")) for name, line in lines.items()]
     return [element("ul", *items, class_="about")] if items else []
 
 

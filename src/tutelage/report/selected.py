@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation import Summary
-from ..statistics import PairedDifference
 from . import bands, sections, selected_images, selected_plots, setting, tables
 from .canvas import Look, looks
 from .diagnosis import warnings
@@ -45,7 +43,7 @@ def head(run: Run) -> Markup:
     config, facts = run.part("config"), run.part("selection")
     own = {
         "Shown": f"{facts['size']} rows, {config['rows']} at a time",
-        "Label noise": _noise(run),
+        "Label noise": label_noise(run),
         "Student": _student(config),
         "Published code": "--compat: its schedule, no filter" if config["compat"] else "",
     }
@@ -66,7 +64,8 @@ def _sentences(run: Run) -> list[str]:
     return found
 
 
-def _noise(run: Run) -> str:
+def label_noise(run: Run) -> str:
+    """Say of each rate of noise how many labels are wrong."""
     levels = run.part("selection")["levels"]
     return "; ".join(
         f"{100 * float(rate):g} % drawn anew among all classes, {100 * float(np.mean(level['realised'])):.1f} % wrong"
@@ -112,7 +111,7 @@ def outcome(run: Run) -> Markup:
 def _intervals(run: Run) -> Markup:
     seeds = len(run.seeds)
     if seeds < 2:
-        return paragraph("One seed only: the values have no intervals, and small differences mean nothing.")
+        return paragraph(sections.ONE_SEED)
     return paragraph(
         f"Test accuracy in percent after so many shown rows, mean over {seeds} seeds ± half the 95 % interval; below",
         "it the paired difference from random rows, in points, with its verdict. The best mean of a column is bold.",
@@ -129,7 +128,7 @@ def _table(run: Run, level: Mapping[str, Any]) -> Markup:
     styles, rows = _looks(run), []
     for name in run.result["order"]:
         own = level["arms"][name]
-        cells = [_cell(own["accuracy"][n], differences[n].get(name), best[n]) for n in counts]
+        cells = [tables.percent_compared(own["accuracy"][n], best[n], differences[n].get(name)) for n in counts]
         cells.append(tables.cell(tables.number(100 * own["wrong"]["mean"], 1)))
         rows.append(element("tr", tables.arm_name(name, {name: styles[_teacher(name)]}), *cells))
     label = element("th", text(f"all {run.part('data')['pool_rows']:,} rows"), scope="row")
@@ -139,23 +138,8 @@ def _table(run: Run, level: Mapping[str, Any]) -> Markup:
     return tables.table(head, rows)
 
 
-def _cell(value: Summary, difference: PairedDifference | None, best: float) -> Markup:
-    """Accuracy, and below it the difference from the baseline with its verdict."""
-    shown = text(tables.mean_and_interval(value, 100.0, 1))
-    parts = [element("b", shown) if value["mean"] == best else shown]
-    if difference is None:
-        return element("td", *parts)
-    half, word = difference["ci95"], difference["verdict"]
-    told = tables.signed(100 * difference["mean_difference"], 1)
-    told += "" if half is None else f" ± {tables.number(100 * half, 1)}"
-    parts.append(element("span", text(f"{told} · "), element("b", text(word)), class_="under"))
-    return element("td", *parts, class_=f"verdict-{word.replace(' ', '-')}")
-
-
 def _about(run: Run) -> list[Markup]:
-    found = {_teacher(name): run.part("about")[name] for name in run.result["order"]}
-    items = [element("li", element("b", text(name)), text(f": {line}")) for name, line in found.items()]
-    return [element("ul", *items, class_="about")]
+    return sections.told_about({_teacher(name): run.part("about")[name] for name in run.result["order"]})
 
 
 def curves(run: Run) -> Markup:

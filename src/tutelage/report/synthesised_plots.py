@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..evaluation import Summary
-from .canvas import INK, QUIET, WRONG, Look, drawing, figure, svg
+from .canvas import INK, QUIET, WRONG, Look, drawing, figure, named_lines, svg
 from .reading import Array, Floats
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def side_by_side(found: Mapping[str, Mapping[str, Summary]], names: Sequence[str
         for way, marker in zip(names, _MARKERS):
             if any(way in ways for ways in found.values()):
                 axes.scatter([], [], s=40, color=QUIET, marker=marker, label=way)
-        _lines(axes, list(found))
+        named_lines(axes, list(found), size=9, margin=0.05)
         low, high = axes.get_xlim()
         axes.set_xlim(max(low, -2.0), min(high, 102.0))  # intervals of two seeds go far beyond what can be
         axes.set_xlabel("test accuracy, %")
@@ -97,7 +97,7 @@ def robustness(rows: Sequence[Mapping[str, Any]]) -> str:
             std = 100 * (row["std"] or 0.0)
             axes.errorbar(100 * row["mean"], place, xerr=std, color=_BLUE, linewidth=1.6, capsize=2.5)
             axes.scatter(100 * row["mean"], place, s=32, color=_BLUE, edgecolors="white", zorder=3)
-        _lines(axes, [row["name"] for row in known])
+        named_lines(axes, [row["name"] for row in known], size=9, margin=0.05)
         axes.set_xlabel("test accuracy, %, mean ± std over networks")
         return svg(drawn)
 
@@ -150,16 +150,6 @@ def _write_shares(axes: "Axes", shares: Array) -> None:
         if share >= 0.005:
             colour = "white" if share > 0.55 else INK
             axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7.5, color=colour)
-
-
-def _lines(axes: "Axes", names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
-    axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=9)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.margins(x=0.05)
-    axes.grid(axis="x")
-    axes.set_axisbelow(True)
-    axes.spines["left"].set_visible(False)
 
 
 def _whole(axes: "Axes", count: int) -> None:

@@ -172,6 +172,34 @@ def difference_cell(comparison: Comparison | None) -> Markup:
     )
 
 
+def compared(
+    shown: Sequence[Markup], difference: statistics.PairedDifference | None, scale: float, digits: int
+) -> Markup:
+    """Return a cell with a paired difference and its verdict below what it shows; None: with nothing below.
+
+    Args:
+        shown: above.
+        difference: from the baseline.
+        scale: shown is the difference times this; negative where less is better.
+        digits: after the point.
+    """
+    if difference is None:
+        return element("td", *shown)
+    half, word = difference["ci95"], difference["verdict"]
+    told = signed(scale * difference["mean_difference"], digits)
+    told += "" if half is None else f" ± {number(abs(scale) * half, digits)}"
+    below = element("span", text(f"{told} · "), element("b", text(word)), class_="under")
+    return element("td", *shown, below, class_=f"verdict-{word.replace(' ', '-')}")
+
+
+def percent_compared(
+    value: Summary, best: float, difference: statistics.PairedDifference | None, scale: float = 100.0
+) -> Markup:
+    """Return a share in percent, bold if its mean is the best one, above its difference as :func:`compared` has it."""
+    shown = text(mean_and_interval(value, 100.0, 1))
+    return compared([element("b", shown) if value["mean"] == best else shown], difference, scale, 1)
+
+
 def _class_cell(values: Summary | None, worst: float) -> Markup:
     if values is None:
         return cell("–")
@@ -197,6 +225,18 @@ def _metric_cell(values: Summary | None, column: Column) -> Markup:
 def cell(value: str) -> Markup:
     """Return a value as a cell."""
     return element("td", text(value))
+
+
+def right_and_wrong() -> Markup:
+    """Return the legend of pictures with a line for right labels and one for wrong ones."""
+    return element(
+        "p",
+        element("span", class_="line right"),
+        text("right labels"),
+        element("span", class_="line wrong"),
+        text("wrong labels"),
+        class_="legend",
+    )
 
 
 def swatch(look: Look) -> Markup:

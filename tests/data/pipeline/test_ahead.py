@@ -38,7 +38,7 @@ def test_any_exception_reaches_the_consumer(name):
         "try: next(iter(CHAINS[sys.argv[1]](Pipeline.range(9))))\n"
         "except Stop: print('reached')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, timeout=600)
     assert done.stdout.strip() == "reached", done.stderr
 
 
@@ -49,7 +49,7 @@ def test_an_iterator_left_open_at_the_end_of_the_program():
         "it = iter(Pipeline.range(99).prefetch(4)); next(it)\n"
         "sys.modules['kept'] = [it]; it2 = [it]; it2.append(it2)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -60,7 +60,7 @@ def no_thread_left():
     assert [t.name for t in threading.enumerate() if t not in before] == []
 
 
-def until(holds, seconds=5.0):
+def until(holds, seconds=60.0):
     end = time.monotonic() + seconds
     while not holds() and time.monotonic() < end:
         time.sleep(0.01)
@@ -218,7 +218,7 @@ def test_prefetch_overlaps():
     it = iter(Pipeline.range(10).map(mark).prefetch(1))
     for k in range(9):
         next(it)
-        assert made[k + 1].wait(5)
+        assert made[k + 1].wait(60)
     it.close()
 
 
@@ -307,13 +307,16 @@ def test_weights_are_fresh_behind_a_prefetch():
     table = ExampleTable(200, weight=0.0)
     pipe = Pipeline.from_tensor_slices((torch.arange(200), torch.arange(200))).shuffle()
 
+    made = []
+
     def read_early(pair):
+        made.append(pair)
         return torch.stack((pair[0], table.get(pair[0][None], "weight")[0].long())), pair[1]
 
     stale = {"map": 0, "table": 0}
     for step, batch in enumerate(pipe.map(read_early).batch(1).batches(prefetch=64)):
         if step == 0:
-            time.sleep(0.2)  # let the thread run ahead
+            until(lambda: len(made) >= 60)  # the thread runs ahead
         stale["map"] += int(batch.x[0, 1] != step)
         stale["table"] += int(table.get(batch.index, "weight") != step)
         table.put(torch.arange(200), weight=float(step + 1))

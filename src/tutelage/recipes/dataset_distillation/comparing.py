@@ -13,10 +13,10 @@ from ...distilled.poison import Poison
 from ...real_sets import CHOICES, draws
 from ...rules import Adam
 from ...student import Student
+from ..pieces import Left, Record
 from .judging import after, along, attacked, neighbour_accuracy, tuned
 from .networks import Networks, some
 from .options import FLIPPED, Chosen
-from .pieces import Left, Record
 from .rows import Domain
 
 ABOUT = {

@@ -14,8 +14,8 @@ from ...rules import SGD
 from ...student import Student
 from ...teacher import Teacher
 from ...teachers import TrajectoryMatching
+from ..pieces import Desk, Left, Record, Tensors
 from .networks import WATCHED, Networks, some
-from .pieces import Desk, Left, Record, Tensors
 from .rows import Domain
 
 _WATCHED_ROWS = 1000

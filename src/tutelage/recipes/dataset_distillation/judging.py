@@ -10,8 +10,8 @@ from ...distilled.free_training import as_examples
 from ...distilled.poison import Poison
 from ...errors import NotFiniteError
 from ...real_sets import best_rate, nearest
+from ..pieces import Record
 from .networks import Networks, Weights, size, some
-from .pieces import Record
 from .rows import Domain
 
 _AT_ONCE = 64

@@ -8,10 +8,10 @@ from ...distilled.facts import Architecture, Evaluation, FreeRecipe, Start
 from ...distilled.files import save
 from ...distilled.free_training import RATES
 from ...distilled.inputs import Inputs
+from ..pieces import Done
 from .making import siamese_of
 from .networks import Networks, Weights, size, some
 from .options import FIXED, TRAINED
-from .pieces import Done
 from .plan import Plan
 
 OBJECTIVES = {"train": "training", "adapt": "adaptation", "poison": "poisoning"}

@@ -12,12 +12,12 @@ from ...experts import Experts, train_experts
 from ...randomness import counter, stream
 from ...rules import SGD
 from ...siamese import Siamese
+from ..pieces import Desk, Done, Left, Stage
 from . import comparing
 from .distilling import distil, set_of
 from .making import siamese_of
 from .networks import Networks, Weights
 from .options import TRAJECTORIES
-from .pieces import Desk, Done, Left, Stage
 from .plan import Plan
 from .robust import robustness_rows
 

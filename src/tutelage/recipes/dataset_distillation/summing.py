@@ -13,9 +13,9 @@ from ...distilled.scores import (
 )
 from ...evaluation import summary
 from ...statistics import PairedDifference, Runs, compare, power_warning, table
+from ..pieces import Done, Record
 from .comparing import ABOUT, mean
 from .concluding import conclusion
-from .pieces import Done, Record
 from .plan import Plan
 from .stages import AUGMENTED
 
@@ -26,15 +26,15 @@ FULL = "full-data"
 _OF_ATTACKS = ("attack", "overall", "a_accuracy", "others")
 
 
-def summed_up(plan: Plan, done: Done, stages: Sequence[tuple[str, Sequence[int]]]) -> dict[str, Any]:
+def summed_up(plan: Plan, done: Done, seconds: Mapping[str, float]) -> dict[str, Any]:
     """Return what ``result.json`` holds.
 
     Args:
         plan: of the run.
         done: its finished stages.
-        stages: their names and seeds.
+        seconds: how long each took, by name.
     """
-    names = {name for name, _ in stages}
+    names = set(seconds)
     arms: dict[str, Values] = {MADE: _made(plan, done, names)}
     arms |= {name: _real(plan, done, name, names) for name in plan.baselines}
     if FULL in names:
@@ -59,7 +59,7 @@ def summed_up(plan: Plan, done: Done, stages: Sequence[tuple[str, Sequence[int]]
         "sets": sets,
         "warnings": [line for difference in found if (line := power_warning(difference)) is not None],
         "environment": dict(done.folder.read("environment.json")),
-        "seconds": {name: sum(done.seconds(name, seed) for seed in seeds) for name, seeds in stages},
+        "seconds": dict(seconds),
     }
     return result | {"conclusion": {"lines": conclusion(result)}}
 

@@ -10,7 +10,7 @@ from torch import nn
 from ...runs import RunFolder
 from .. import starting
 from ..finished import placed
-from ..trajectory import Nobody, Watcher
+from ..trajectory import Watcher
 from .files import Left as Left
 from .files import Outcome as Outcome
 from .files import check_taken, read_outcome, restore_metrics
@@ -84,7 +84,7 @@ def run(recipe: Recipe, options: Any, out: Path, watcher: Watcher | None = None)
         out: the run folder; must not exist.
         watcher: who follows.
     """
-    return starting.start(recipe, options, out, _carried(watcher))
+    return starting.start(recipe, options, out, _all, watcher)
 
 
 def resume(recipe: Recipe, folder: RunFolder, watcher: Watcher | None = None) -> dict[str, Any]:
@@ -93,11 +93,7 @@ def resume(recipe: Recipe, folder: RunFolder, watcher: Watcher | None = None) ->
     Raises:
         CheckpointError: if the folder cannot be read, or its data has changed.
     """
-    return starting.go_on(recipe, folder, _carried(watcher))
-
-
-def _carried(watcher: Watcher | None) -> Callable[[Plan, RunFolder], dict[str, Any]]:
-    return lambda plan, folder: _all(plan, folder, watcher or Nobody())
+    return starting.go_on(recipe, folder, _all, watcher)
 
 
 def _all(plan: Plan, folder: RunFolder, watcher: Watcher) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """What a run shows, in words: no more than its intervals carry, ties said, nothing about people."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Mapping
+from typing import Any
 
-from ...statistics import PairedDifference, Verdict
+from ...statistics import PairedDifference
+from ..selection.words import grouped, noise, percent
 
 _ERRORS = {
     "better": "less error than random",
@@ -34,8 +35,8 @@ def conclusion(result: Mapping[str, Any]) -> list[str]:
     lines = [_short(result, last)]
     for rate, level in selection["levels"].items():
         if level["error_differences"][last]:
-            told = _grouped(level["error_differences"][last])
-            lines.append(f"Expected error, {_noise(rate)}, after {last} rows: {told}.")
+            told = grouped(level["error_differences"][last], _ERRORS)
+            lines.append(f"Expected error, {noise(rate)}, after {last} rows: {told}.")
     for rate, level in selection["levels"].items():
         lines += [_from_strict(c, rate, last) for c in level["from_strict"]["accuracy"]]
     if any(name.startswith("explain") for name in result["order"]):
@@ -50,14 +51,14 @@ def _short(result: Mapping[str, Any], last: str) -> str:
     parts = []
     for rate, level in result["selection"]["levels"].items():
         own = level["arms"][arm]
-        told = f"{_noise(rate)}, an expected error of {_percent(own['error'][last])}"
+        told = f"{noise(rate)}, an expected error of {percent(own['error'][last])}"
         c = next((c for c in level["error_differences"][last] if c["a"] == arm), None)
         if c is not None:
             random = level["arms"][c["b"]]
             told += (
-                f", {c['b']} {_percent(random['error'][last])} (paired difference {_points(c, -1)}: {c['verdict']}); "
-                f"learners are right on {_percent(own['accuracy'][last])} of the test rows, with {c['b']} on "
-                f"{_percent(random['accuracy'][last])}"
+                f", {c['b']} {percent(random['error'][last])} (paired difference {_points(c, -1)}: {c['verdict']}); "
+                f"learners are right on {percent(own['accuracy'][last])} of the test rows, with {c['b']} on "
+                f"{percent(random['accuracy'][last])}"
             )
         parts.append(told)
     return f"{arm} after {last} rows: {'; '.join(parts)}."
@@ -65,28 +66,12 @@ def _short(result: Mapping[str, Any], last: str) -> str:
 
 def _from_strict(c: PairedDifference, rate: str, last: str) -> str:
     return (
-        f"Learners of {c['a']}, {_noise(rate)}, after {last} rows: {_FROM_STRICT[c['verdict']]} "
+        f"Learners of {c['a']}, {noise(rate)}, after {last} rows: {_FROM_STRICT[c['verdict']]} "
         f"(paired difference {_points(c, 1)})."
     )
-
-
-def _grouped(found: Sequence[PairedDifference]) -> str:
-    groups: dict[str, list[str]] = {verdict: [] for verdict in get_args(Verdict)}
-    for c in found:
-        groups[c["verdict"]].append(c["a"])
-    return "; ".join(f"{_ERRORS[verdict]}: {', '.join(arms)}" for verdict, arms in groups.items() if arms)
 
 
 def _points(c: PairedDifference, sign: int) -> str:
     half = "" if c["ci95"] is None else f" ± {100 * c['ci95']:.1f}"
     shown = f"{100 * sign * c['mean_difference']:+.1f}"
     return f"{shown.replace('-', '−') if float(shown) else '0.0'}{half} points"
-
-
-def _noise(rate: str) -> str:
-    return "without noise" if not float(rate) else f"with {100 * float(rate):g} % of the labels drawn anew"
-
-
-def _percent(value: Mapping[str, Any]) -> str:
-    half = "" if value["ci95"] is None else f" ± {100 * value['ci95']:.1f}"
-    return f"{100 * value['mean']:.1f}{half} %"

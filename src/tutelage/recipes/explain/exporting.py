@@ -25,11 +25,11 @@ from ...explanations import explained, explanation_path, save_png
 from ...randomness import hashed, stream
 from ...teaching_set_formats import to_experiment, to_image_list
 from ...teaching_sets import Picture, Provenance, Shown, TeachingSet
-from ..dataset_distillation.pieces import Done
+from ..pieces import Done
+from ..selection.options import BASELINE, make_room
+from ..selection.stages import noise_stage
 from .judging import Record
-from .options import BASELINE
 from .plan import Plan
-from .stages import teaching_stage
 
 _TESTED = 20
 """Test items of a class, at most."""
@@ -42,7 +42,7 @@ def export(plan: Plan, done: Done, folder: Path) -> None:
         DataError: if something cannot be written.
     """
     for rate in plan.levels:
-        room = folder if len(plan.levels) == 1 else folder / teaching_stage(rate)
+        room = folder if len(plan.levels) == 1 else folder / noise_stage(rate)
         _Room(plan, done, rate, room).fill()
 
 
@@ -58,7 +58,7 @@ class _Room:
 
     def __init__(self, plan: Plan, done: Done, rate: float, path: Path) -> None:
         self.plan, self.path, self.rate, self.seed = plan, path, rate, plan.seeds[0]
-        stage = teaching_stage(rate)
+        stage = noise_stage(rate)
         self.arms: Mapping[str, Record] = done.facts(stage, self.seed)["arms"]
         tensors = done.tensors(stage, self.seed)
         self.places = {row: k for k, row in enumerate(tensors["shown"].tolist())}
@@ -66,10 +66,7 @@ class _Room:
 
     def fill(self) -> None:
         """Write all files."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"{self.path}: cannot be made ({error.strerror}); give another --export.") from None
+        make_room(self.path)
         told = {row: label for own in self.arms.values() for row, label in zip(own["index"], own["given"])}
         pictures = {row: self._written(row, self.plan.material.classes[told[row]]) for row in self.places}
         test = self._test()

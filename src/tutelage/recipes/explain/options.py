@@ -12,7 +12,6 @@ from .arms import EXPLAINED, TEACHERS
 
 Chosen: TypeAlias = Any
 """Options of which nothing is left to choose; the type checker cannot know which of them are no longer None."""
-BASELINE = "random"
 _FEW = 256
 """Numbers of a row up to which hypotheses look at pixels if nothing is said."""
 _NET, _EPOCHS = "cue-net", 40

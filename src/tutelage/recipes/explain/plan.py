@@ -1,6 +1,5 @@
 """What follows from the options, before anything is taught or written."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,54 +10,30 @@ from ...errors import ConfigError
 from ...nets import build
 from ..distilling.using import refuse_unread
 from ..options import names_of, noise_rates
-from ..selection.rows import Drawn, Material, draw, read
+from ..selection.plan import PoolPlan
+from ..selection.rows import read
 from ..used import check_used
 from .arms import TEACHERS, arms_of
 from .course import opened
 from .explaining import Network, explainable
-from .options import Chosen, filled
+from .options import filled
 from .used import USED, check, check_images, check_number, check_teachers
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Plan(PoolPlan):
     """A run before it starts.
 
     Attributes:
-        options: with nothing left to choose.
-        material: all rows.
         arms: teachers by name.
-        levels: rates of label noise.
     """
 
-    options: Chosen
-    material: Material
     arms: tuple[str, ...]
-    levels: tuple[float, ...]
-
-    @property
-    def fingerprints(self) -> Mapping[str, str]:
-        """Of the data by role."""
-        return self.material.fingerprints
-
-    @property
-    def seeds(self) -> range:
-        """Of the run."""
-        return range(self.options.first_seed, self.options.first_seed + self.options.seeds)
-
-    @property
-    def classes(self) -> int:
-        """K."""
-        return len(self.material.chosen)
 
     @property
     def one_network(self) -> bool:
         """Whether all seeds have the same pool, but for noise: a network is trained once then."""
         return self.material.test is not None
-
-    def draw(self, seed: int, rate: float) -> Drawn:
-        """Return pool and test of a seed."""
-        return draw(self.material, self.options, seed, rate)
 
     def network(self, seed: int) -> nn.Module:
         """Return the network before it is trained."""
@@ -108,4 +83,4 @@ def prepare(given: Any, *, fresh: bool) -> Plan:
     if fresh:
         check_used(given, options, USED, arms)
         refuse_unread(given, DataSet(material.source))
-    return Plan(options, material, arms, levels)
+    return Plan(options, material, levels, arms)

@@ -5,22 +5,17 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from ...errors import ConfigError, DataError, NotConverged
 from ...evaluation import accuracy
 from ...lesson import Batch
-from ..dataset_distillation.pieces import Desk, Done, Left, Stage, Tensors
+from ..pieces import Desk, Done, Left, Stage, Tensors
 from ..selection.rows import Drawn
+from ..selection.stages import at, class_counts, facts_of, images_of, noise_stage
 from .course import opened, taught
 from .explaining import Network, check_learned, trained
 from .judging import METRICS, Judge, Record
 from .plan import Plan
 
 _DIFFICULTY = "difficulty"
-
-
-def teaching_stage(rate: float) -> str:
-    """Return the name of the stage of a rate of noise."""
-    return f"noise-{rate:g}"
 
 
 def network_stage(rate: float) -> str:
@@ -47,7 +42,7 @@ class Work:
             if options.net is not None:
                 seeds = sorted({plan.network_seed(seed, rate) for seed in plan.seeds})
                 found.append(Stage(network_stage(rate), seeds, options.epochs, self._trained(rate)))
-            found.append(Stage(teaching_stage(rate), list(plan.seeds), steps, self._taught(rate)))
+            found.append(Stage(noise_stage(rate), list(plan.seeds), steps, self._taught(rate)))
         return found
 
     def _trained(self, rate: float) -> Callable[[int, Desk], Left]:
@@ -55,10 +50,8 @@ class Work:
             plan, options = self.plan, self.plan.options
             drawn = plan.draw(seed, rate)
             net = trained(plan.network(seed), drawn.pool, epochs=options.epochs, seed=seed, advance=desk.advance)
-            try:
+            with at(rate, seed):
                 learned = check_learned(net, drawn.pool, plan.classes)
-            except NotConverged as error:
-                raise NotConverged(f"noise {rate:g}, seed {seed}: {error}") from error
             facts = {"pool_accuracy": learned, "test_accuracy": accuracy(net.logits(drawn.test_x), drawn.test_y)}
             left = {f"net.{name}": value.detach().cpu() for name, value in net.net.state_dict().items()}
             if options.explain != "none":
@@ -81,14 +74,11 @@ class Work:
         def work(seed: int, desk: Desk) -> Left:
             plan, options = self.plan, self.plan.options
             drawn, (net, hard) = plan.draw(seed, rate), self._network(seed, rate)
-            try:
-                found = opened(
-                    drawn, net.features if net and options.features == "net" else None, options, plan.classes
-                )
+            features = net.features if net and options.features == "net" else None
+            with at(rate, seed):
+                found = opened(drawn, features, options, plan.classes)
                 found.check_size(options.size)
                 arms = taught(found, self._by_index(drawn.pool, hard), plan.arms, options, desk.advance)
-            except (ConfigError, DataError, NotConverged) as error:
-                raise type(error)(f"noise {rate:g}, seed {seed}: {error}") from error
             records = [
                 {"noise": rate, "seed": seed, "arm": name, "shown": t * options.rows, **{m: own[m][t] for m in METRICS}}
                 for name, own in arms.items()
@@ -99,11 +89,8 @@ class Work:
                 "arms": arms,
                 "best": Judge(found, 1).best(),
                 "hypotheses": len(found.hypotheses),
-                "realised": drawn.realised,
-                "pool_rows": len(drawn.pool),
-                "test_rows": len(drawn.test_y),
-                "pool_counts": _counts(drawn.pool, plan.classes),
-                "kept_counts": _counts(drawn.pool, plan.classes, found.kept),
+                **facts_of(drawn, plan.classes),
+                "kept_counts": class_counts(drawn.pool, plan.classes, found.kept),
                 "records": records,
             }
             return facts, self._images(drawn, net, arms) if seed == plan.seeds[0] else {}
@@ -118,17 +105,10 @@ class Work:
         return found.index_copy_(0, pool.index.long(), hard.to(found))
 
     def _images(self, drawn: Drawn, net: Network | None, arms: Mapping[str, Record]) -> Tensors:
-        """The rows that any arm showed, as the source has them, their positions there, and maps of the given labels."""
-        shown = torch.tensor(sorted({row for own in arms.values() for row in own["index"]}))
-        left = {"shown": shown, "images": torch.from_numpy(self.plan.material.source.x[shown.numpy()])}
+        """The rows that any arm showed, and maps of the given labels."""
+        left = images_of(self.plan.material, (row for own in arms.values() for row in own["index"]))
         if net is not None and self.plan.options.explain != "none":
-            rows = (drawn.pool.index.cpu()[None] == shown[:, None]).int().argmax(1).to(drawn.pool.x.device)
+            rows = (drawn.pool.index.cpu()[None] == left["shown"][:, None]).int().argmax(1).to(drawn.pool.x.device)
             maps = net.overlays(drawn.pool.x[rows], drawn.pool.y[rows], self.plan.options.explain)
             left["maps"] = maps.float().cpu()
         return left
-
-
-def _counts(pool: Batch, classes: int, kept: Tensor | None = None) -> list[int]:
-    labels = pool.y if kept is None else pool.y[kept]
-    counts: list[int] = torch.bincount(labels.long(), minlength=classes).tolist()
-    return counts

@@ -1,9 +1,10 @@
 """What a run shows, in words: no more than its intervals carry, ties said, the baseline beside every teacher."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
-from ...statistics import PairedDifference, Verdict
+from ...statistics import PairedDifference
+from ..selection.words import grouped
 
 _WORDS = {
     "better": "nearer than random",
@@ -21,7 +22,7 @@ def conclusion(result: Mapping[str, Any]) -> list[str]:
     lines = [_short(result)]
     for mark in facts["marks"]:
         if found := facts["differences"][str(mark)]:
-            lines.append(f"After {mark} step{'s' * (mark != 1)}: {_grouped(found)}.")
+            lines.append(f"After {mark} step{'s' * (mark != 1)}: {grouped(found, _WORDS)}.")
     return [*lines, _arrivals(result), *_questions(result), *_sets(facts)]
 
 
@@ -47,13 +48,6 @@ def _paired(c: PairedDifference) -> str:
 def size(value: float, facts: Mapping[str, Any]) -> str:
     """Return a squared distance in words; one that is no more than rounding says so."""
     return f"below rounding ({facts['floor']:.0e})" if value < facts["floor"] else f"{value:.3g}"
-
-
-def _grouped(found: Sequence[PairedDifference]) -> str:
-    groups: dict[str, list[str]] = {verdict: [] for verdict in get_args(Verdict)}
-    for c in found:
-        groups[c["verdict"]].append(c["a"])
-    return "; ".join(f"{_WORDS[verdict]}: {', '.join(arms)}" for verdict, arms in groups.items() if arms)
 
 
 def _arrivals(result: Mapping[str, Any]) -> str:

@@ -8,7 +8,6 @@ from ..selection.options import PoolOptions
 
 Chosen: TypeAlias = Any
 """Options of which nothing is left to choose; the type checker cannot know which of them are no longer None."""
-BASELINE = "random"
 MADE, READ = ("regression", "logistic"), "digits"
 """Problems whose rows are drawn from a normal distribution, and the one whose rows are read."""
 

@@ -1,13 +1,12 @@
 """A run from its start or from where it was stopped, to its result."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ...runs import RunFolder
-from ..dataset_distillation.pieces import Done, carry_out
+from ..pieces import Done, carry_out
 from ..starting import Recipe, go_on, start
-from ..trajectory import Nobody, Watcher
+from ..trajectory import Watcher
 from .options import Config
 from .plan import Plan, prepare
 from .stages import stage
@@ -17,39 +16,18 @@ RECIPE = Recipe("iterative", Config, prepare)
 
 
 def run(config: Config, out: Path, watcher: Watcher | None = None) -> dict[str, Any]:
-    """Teach by every teacher and compare, into a new folder.
-
-    Args:
-        config: the options.
-        out: the run folder; must not exist.
-        watcher: who follows.
-
-    Returns:
-        what ``result.json`` holds.
-
-    Raises:
-        TutelageError: for unusable options or data, before anything is written; for a learner that diverges, or a
-            folder that cannot be written, later.
-    """
-    return start(RECIPE, config, out, _carried(watcher))
+    """Teach by every teacher and compare, into a new folder, see :func:`tutelage.recipes.starting.start`."""
+    return start(RECIPE, config, out, _all, watcher)
 
 
 def resume(folder: RunFolder, watcher: Watcher | None = None) -> dict[str, Any]:
-    """Go on with a run that was stopped; a finished one only gets its result again.
-
-    Raises:
-        CheckpointError: if the folder cannot be read.
-    """
-    return go_on(RECIPE, folder, _carried(watcher))
-
-
-def _carried(watcher: Watcher | None) -> Callable[[Plan, RunFolder], dict[str, Any]]:
-    return lambda plan, folder: _all(plan, folder, watcher or Nobody())
+    """Go on with a run that was stopped, see :func:`tutelage.recipes.starting.go_on`."""
+    return go_on(RECIPE, folder, _all, watcher)
 
 
 def _all(plan: Plan, folder: RunFolder, watcher: Watcher) -> dict[str, Any]:
     done = Done(folder)
-    carry_out([stage(plan)], done, watcher, 0.0)
-    result = summed_up(plan, done)
+    seconds = carry_out([stage(plan)], done, watcher)
+    result = summed_up(plan, done, seconds)
     folder.write("result.json", result)
     return result

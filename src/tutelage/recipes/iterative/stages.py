@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
-import torch
-
 from ...errors import DataError
-from ..dataset_distillation.pieces import Desk, Left, Record, Stage, Tensors
+from ..pieces import Desk, Left, Record, Stage, Tensors
+from ..selection.stages import images_of
 from .arms import Setting
 from .course import target_accuracy, taught
 from .dimension import smallest_sets
@@ -47,8 +46,7 @@ def stage(plan: Plan) -> Stage:
 
 
 def _images(plan: Plan, arms: Mapping[str, Record]) -> Tensors:
-    """The rows that any arm showed first, as the source has them, and their positions there."""
+    """The rows that any arm showed first."""
     if plan.material is None:
         return {}
-    shown = sorted({lesson["index"] for own in arms.values() for lesson in own["shown"]})
-    return {"shown": torch.tensor(shown), "images": torch.from_numpy(plan.material.source.x[shown])}
+    return images_of(plan.material, (lesson["index"] for own in arms.values() for lesson in own["shown"]))

@@ -9,11 +9,12 @@ import torch
 
 from ... import __version__
 from ...evaluation import summary
-from ...statistics import PairedDifference, Runs, compare, table
-from ..dataset_distillation.pieces import Done, Record
+from ...statistics import PairedDifference
+from ..pieces import Done, Record
+from ..selection.options import BASELINE
+from ..selection.summing import differences
 from .arms import TEACHERS
 from .concluding import conclusion
-from .options import BASELINE
 from .plan import Plan
 from .spread import Median, marks, median
 from .stages import TAUGHT
@@ -22,12 +23,13 @@ MARGIN = 0.1
 """Orders of magnitude within which a difference counts as none: a factor of 1.26."""
 
 
-def summed_up(plan: Plan, done: Done) -> dict[str, Any]:
+def summed_up(plan: Plan, done: Done, seconds: Mapping[str, float]) -> dict[str, Any]:
     """Return what ``result.json`` holds.
 
     Args:
         plan: of the run.
         done: its finished stage.
+        seconds: how long it took, by its name.
     """
     facts = {seed: done.facts(TAUGHT, seed) for seed in plan.seeds}
     first, last = facts[plan.seeds[0]], str(plan.options.steps)
@@ -59,7 +61,7 @@ def summed_up(plan: Plan, done: Done) -> dict[str, Any]:
             "dimension": _dimension([own["dimension"] for own in facts.values()]),
         },
         "environment": dict(done.folder.read("environment.json")),
-        "seconds": {TAUGHT: sum(done.seconds(TAUGHT, seed) for seed in plan.seeds)},
+        "seconds": dict(seconds),
     }
     return result | {"conclusion": {"lines": conclusion(result)}}
 
@@ -126,13 +128,10 @@ def _curve(values: Sequence[Sequence[float]]) -> dict[str, list[float]]:
 
 def _differences(plan: Plan, arms: Mapping[str, Record], m: str, floor: float) -> list[PairedDifference]:
     """By how many orders of magnitude each teacher's learner is nearer than the baseline's, as one table."""
-
-    def runs(name: str) -> Runs:
-        values = arms[name]["distance"][m]["values"]
-        return Runs(name, {seed: -math.log10(max(value, floor)) for seed, value in zip(plan.seeds, values)})
-
-    others = [name for name in arms if name != BASELINE]
-    return table([compare(runs(name), runs(BASELINE), "orders_nearer", margin=MARGIN) for name in others])
+    values = {
+        name: [-math.log10(max(value, floor)) for value in own["distance"][m]["values"]] for name, own in arms.items()
+    }
+    return differences(plan.seeds, values, BASELINE, "orders_nearer", margin=MARGIN)
 
 
 def _dimension(found: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, Record]:

@@ -1,9 +1,10 @@
 """What a run shows, in words: no more than its intervals carry, ties said, the baseline first."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Mapping
+from typing import Any
 
-from ...statistics import PairedDifference, Verdict
+from ...statistics import PairedDifference
+from ..selection.words import grouped, noise, percent
 from .arms import RECOMMENDED
 
 _WORDS = {
@@ -26,7 +27,7 @@ def conclusion(result: Mapping[str, Any]) -> list[str]:
     lines = [_short(result, last)]
     for name, differences in told.items():
         if differences:
-            lines.append(f"{_noise(name).capitalize()}, after {last} rows: {_grouped(differences)}.")
+            lines.append(f"{noise(name).capitalize()}, after {last} rows: {grouped(differences, _WORDS)}.")
     return [*lines, _highest(selection, last), *_wrong_labels(selection, last)]
 
 
@@ -36,7 +37,7 @@ def _short(result: Mapping[str, Any], last: str) -> str:
     arm = RECOMMENDED if RECOMMENDED in order else order[min(1, len(order) - 1)]
     parts = []
     for name, level in selection["levels"].items():
-        told = f"{_noise(name)}, {_percent(level['arms'][arm]['accuracy'][last])}"
+        told = f"{noise(name)}, {percent(level['arms'][arm]['accuracy'][last])}"
         against = next((c for c in level["differences"][last] if c["a"] == arm), None)
         parts.append(told if against is None else f"{told}, {_against(level, against, last)}")
     return f"{arm} after {last} rows: {'; '.join(parts)}."
@@ -45,15 +46,8 @@ def _short(result: Mapping[str, Any], last: str) -> str:
 def _against(level: Mapping[str, Any], c: PairedDifference, last: str) -> str:
     half = "" if c["ci95"] is None else f" ± {100 * c['ci95']:.1f}"
     difference = f"{100 * c['mean_difference']:+.1f}".replace("-", "−")
-    random = _percent(level["arms"][c["b"]]["accuracy"][last])
+    random = percent(level["arms"][c["b"]]["accuracy"][last])
     return f"{c['b']} {random} (paired difference {difference}{half} points: {c['verdict']})"
-
-
-def _grouped(found: Sequence[PairedDifference]) -> str:
-    groups: dict[str, list[str]] = {verdict: [] for verdict in get_args(Verdict)}
-    for c in found:
-        groups[c["verdict"]].append(c["a"])
-    return "; ".join(f"{_WORDS[verdict]}: {', '.join(arms)}" for verdict, arms in groups.items() if arms)
 
 
 def _highest(selection: Mapping[str, Any], last: str) -> str:
@@ -63,8 +57,8 @@ def _highest(selection: Mapping[str, Any], last: str) -> str:
         found = {name: own["accuracy"][last] for name, own in level["arms"].items()}
         most = max(value["mean"] for value in found.values())
         names = [name for name, value in found.items() if most - value["mean"] < _EQUAL]
-        told = _percent(found[names[0]]) if len(names) == 1 else f"{100 * most:.1f} %"
-        parts.append(f"{_noise(rate)}, {' and '.join(names)}, {told}")
+        told = percent(found[names[0]]) if len(names) == 1 else f"{100 * most:.1f} %"
+        parts.append(f"{noise(rate)}, {' and '.join(names)}, {told}")
     return f"Highest mean after {last} rows: {'; '.join(parts)}; between arms other than random there is no verdict."
 
 
@@ -77,16 +71,7 @@ def _wrong_labels(selection: Mapping[str, Any], last: str) -> list[str]:
             there = sum(level["realised"]) / len(level["realised"])
             shown = level["arms"][name]["wrong"]["mean"]
             lines.append(
-                f"{_noise(rate).capitalize()}, {100 * shown:.0f} % of what {name} shows is mislabelled, of the pool "
+                f"{noise(rate).capitalize()}, {100 * shown:.0f} % of what {name} shows is mislabelled, of the pool "
                 f"{100 * there:.0f} %: its score is largest where labels are wrong."
             )
     return lines
-
-
-def _noise(rate: str) -> str:
-    return "without noise" if not float(rate) else f"with {100 * float(rate):g} % of the labels drawn anew"
-
-
-def _percent(value: Mapping[str, Any]) -> str:
-    half = "" if value["ci95"] is None else f" ± {100 * value['ci95']:.1f}"
-    return f"{100 * value['mean']:.1f}{half} %"

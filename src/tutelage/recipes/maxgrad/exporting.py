@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from ...data.image_lists import ListedImage, write_image_list
-from ...errors import DataError
 from ...teaching_sets import Picture, Provenance, Shown, TeachingSet
-from ..dataset_distillation.pieces import Done
-from ..selection.options import file_name
+from ..pieces import Done
+from ..selection.options import file_name, make_room
+from ..selection.stages import noise_stage
 from .arms import Arm
 from .plan import Plan
-from .stages import stage_name
 
 _LOGARITHMIC = {"maxgrad": 0, "prototypes-then-maxgrad": 1}
 """Teachers whose scores are logarithms, and after how many rows a class."""
@@ -19,17 +18,17 @@ _LOGARITHMIC = {"maxgrad": 0, "prototypes-then-maxgrad": 1}
 def export(plan: Plan, done: Done, folder: Path) -> None:
     """Write ``FOLDER/noise-RATE/seed-S/ARM.json``, and ``.txt`` where rows are files.
 
+    Lists have the labels that were told: :func:`tutelage.data.image_lists.read_image_list` reads those of runs with
+    label noise with ``told=True``, and the classes.
+
     Raises:
         DataError: if something cannot be written.
     """
     for rate in plan.levels:
         for seed in plan.seeds:
-            room = folder / stage_name(rate) / f"seed-{seed}"
-            try:
-                room.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise DataError(f"{room}: cannot be made ({error.strerror}); give another --export.") from None
-            found = done.facts(stage_name(rate), seed)["arms"]
+            room = folder / noise_stage(rate) / f"seed-{seed}"
+            make_room(room)
+            found = done.facts(noise_stage(rate), seed)["arms"]
             for arm in plan.arms:
                 _write(plan, arm, seed, found[arm.name], room / file_name(arm.name))
 

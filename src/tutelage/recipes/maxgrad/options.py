@@ -11,7 +11,6 @@ from .arms import FINE_TUNED, ITERATIVE, TEACHERS
 Chosen: TypeAlias = Any
 """Options of which nothing is left to choose; the type checker cannot know which of them are no longer None."""
 LINEAR = "linear"
-BASELINE = "random"
 _STEPS = {LINEAR: 150, "mcboost": 50, "cross-entropy": 50}
 _RATES = {LINEAR: 0.2, "mcboost": 0.003, "cross-entropy": 0.03}
 _BEFORE = 15

@@ -1,6 +1,5 @@
 """What follows from the options, before anything is taught or written."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,54 +12,30 @@ from ..distilling.using import refuse_unread
 from ..options import names_of, noise_rates
 from ..selection.filters import FILTERS, emptied_in_words
 from ..selection.nets import check_trunk, made
-from ..selection.rows import Drawn, Material, draw, others, read
+from ..selection.plan import PoolPlan
+from ..selection.rows import others, read
 from ..used import check_used
 from .arms import TEACHERS, Arm, arms_of
 from .course import open_courses
-from .options import LINEAR, Chosen, filled
+from .options import LINEAR, filled
 from .students import taught
 from .used import REMEDY, USED, check, check_teachers, unused_names
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Plan(PoolPlan):
     """A run before it starts.
 
     Attributes:
-        options: with nothing left to choose.
-        material: all rows.
         arms: what is compared.
-        levels: rates of label noise.
     """
 
-    options: Chosen
-    material: Material
     arms: tuple[Arm, ...]
-    levels: tuple[float, ...]
-
-    @property
-    def fingerprints(self) -> Mapping[str, str]:
-        """Of the data by role."""
-        return self.material.fingerprints
-
-    @property
-    def seeds(self) -> range:
-        """Of the run."""
-        return range(self.options.first_seed, self.options.first_seed + self.options.seeds)
-
-    @property
-    def classes(self) -> int:
-        """K."""
-        return len(self.material.chosen)
 
     @cached_property
     def others(self) -> tuple[Tensor, Tensor]:
         """Rows and labels of the classes that are not used."""
         return others(self.material, torch.device(self.options.device))
-
-    def draw(self, seed: int, rate: float) -> Drawn:
-        """Return pool and test of a seed."""
-        return draw(self.material, self.options, seed, rate)
 
     def trunk(self) -> nn.Module | None:
         """Return the network before it is trained on other classes; None: the student is linear."""
@@ -102,7 +77,7 @@ def prepare(given: Any, *, fresh: bool) -> Plan:
     material = read(options)
     if fresh:
         refuse_unread(given, DataSet(material.source))
-    plan = Plan(options, material, tuple(arms_of(teachers, filters)), levels)
+    plan = Plan(options, material, levels, tuple(arms_of(teachers, filters)))
     if options.student != LINEAR:
         check_trunk(options.student, options.before, len(plan.others[1]))
     return plan

@@ -3,24 +3,18 @@
 from collections.abc import Callable, Mapping
 from functools import cached_property
 
-import torch
 from torch import nn
 
-from ...errors import ConfigError, DataError, NotConverged
-from ..dataset_distillation.pieces import Desk, Done, Left, Record, Stage, Tensors
+from ..pieces import Desk, Done, Left, Record, Stage, Tensors
 from ..selection.filters import emptied_in_words
 from ..selection.nets import trained_before
+from ..selection.stages import at, facts_of, images_of, noise_stage
 from .course import taught_alike
 from .plan import Plan
 from .students import taught, whole_pool
 from .used import REMEDY
 
 TRUNK = "trunk"
-
-
-def stage_name(rate: float) -> str:
-    """Return the name of the stage of a rate of noise."""
-    return f"noise-{rate:g}"
 
 
 class Work:
@@ -39,7 +33,7 @@ class Work:
         plan = self.plan
         found = [Stage(TRUNK, [plan.seeds[0]], 1, self._trained)] if plan.options.before else []
         steps = len(plan.arms) * (plan.options.size // plan.options.rows)
-        return found + [Stage(stage_name(rate), list(plan.seeds), steps, self._taught(rate)) for rate in plan.levels]
+        return found + [Stage(noise_stage(rate), list(plan.seeds), steps, self._taught(rate)) for rate in plan.levels]
 
     @cached_property
     def trunk(self) -> nn.Module | None:
@@ -61,11 +55,8 @@ class Work:
             plan, options = self.plan, self.plan.options
             drawn = plan.draw(seed, rate)
             found = taught(drawn, options, plan.classes, self.trunk)
-            try:
-                with emptied_in_words(plan.material.classes, REMEDY):
-                    arms = taught_alike(found, plan.arms, options, desk.advance)
-            except (ConfigError, DataError, NotConverged) as error:
-                raise type(error)(f"noise {rate:g}, seed {seed}: {error}") from error
+            with at(rate, seed), emptied_in_words(plan.material.classes, REMEDY):
+                arms = taught_alike(found, plan.arms, options, desk.advance)
             records = [
                 {"noise": rate, "seed": seed, "arm": name, "shown": (t + 1) * options.rows, "accuracy": value}
                 for name, own in arms.items()
@@ -75,10 +66,7 @@ class Work:
             facts = {
                 "arms": arms,
                 "whole_pool": whole_pool(found, options),
-                "realised": drawn.realised,
-                "pool_rows": len(drawn.pool),
-                "test_rows": len(drawn.test_y),
-                "pool_counts": torch.bincount(drawn.pool.y, minlength=plan.classes).tolist(),
+                **facts_of(drawn, plan.classes),
                 "records": records,
             }
             return facts, _images(plan, arms) if seed == plan.seeds[0] else {}
@@ -87,7 +75,6 @@ class Work:
 
 
 def _images(plan: Plan, arms: Mapping[str, Record]) -> Tensors:
-    """The rows that any arm showed, and those beside them, as the source has them, and their positions there."""
-    shown = sorted({row for own in arms.values() for row in own["index"] + own.get("counterfactual", []) if row >= 0})
-    source = plan.material.source
-    return {"shown": torch.tensor(shown), "images": torch.from_numpy(source.x[shown])}
+    """The rows that any arm showed, and those beside them."""
+    rows = (row for own in arms.values() for row in own["index"] + own.get("counterfactual", []) if row >= 0)
+    return images_of(plan.material, rows)

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,7 +19,7 @@ from ...runs import RunFolder
 from ...training import train
 from .. import starting
 from ..finished import placed, read_finished, restore_lines
-from ..trajectory import Nobody, Watcher
+from ..trajectory import Watcher
 from .arms import ARMS, BASELINES
 from .options import Chosen
 from .phases import phases
@@ -78,7 +78,7 @@ def run(recipe: Recipe, options: Any, out: Path, watcher: Watcher | None = None)
         out: the run folder; must not exist.
         watcher: who follows.
     """
-    return starting.start(recipe, options, out, _carried(watcher))
+    return starting.start(recipe, options, out, _all, watcher)
 
 
 def resume(recipe: Recipe, folder: RunFolder, watcher: Watcher | None = None) -> dict[str, Any]:
@@ -87,11 +87,7 @@ def resume(recipe: Recipe, folder: RunFolder, watcher: Watcher | None = None) ->
     Raises:
         CheckpointError: if the folder cannot be read, or its data has changed.
     """
-    return starting.go_on(recipe, folder, _carried(watcher))
-
-
-def _carried(watcher: Watcher | None) -> Callable[[Plan, RunFolder], dict[str, Any]]:
-    return lambda plan, folder: _all(plan, folder, watcher or Nobody())
+    return starting.go_on(recipe, folder, _all, watcher)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import ConfigError
+from ...errors import ConfigError, DataError
 from ..naming import DataOptions, full
 from ..options import on_this_machine
 from ..ranges import within
 
 SEEDS = 2**62
+BASELINE = "random"
+"""The teacher that all others are compared with."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,18 @@ def check_export(target: str | None) -> None:
         raise ConfigError(f"--export {path}: cannot be used ({error.strerror}); give another.") from error
     if not free:
         raise ConfigError(f"--export {path}: it exists and is not an empty folder; give another, or remove it.")
+
+
+def make_room(path: Path) -> None:
+    """Make a folder of an export, and those that it lies in.
+
+    Raises:
+        DataError: if it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be made ({error.strerror}); give another --export.") from None
 
 
 def file_name(arm: str) -> str:

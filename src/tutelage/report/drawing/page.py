@@ -5,6 +5,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from ..document import head
 from ..markup import Markup, data_uri, element, paragraph, text
 from .files import FRAME
 from .frames import signed
@@ -25,15 +26,6 @@ def page(curricula: Mapping[str, Drawn], scale: Scale, pngs: Sequence[bytes]) ->
     name = ", ".join(curricula)
     report = files(__package__.rpartition(".")[0])
     styles = [report.joinpath("style.css"), report.joinpath("drawing", "player.css")]
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light"),
-        element("title", text(f"tutelage: {name}")),
-        *(element("style", Markup(style.read_text(encoding="utf-8"))) for style in styles),
-    )
     body = element(
         "main",
         element("p", text("tutelage curriculum"), class_="kicker"),
@@ -47,7 +39,8 @@ def page(curricula: Mapping[str, Drawn], scale: Scale, pngs: Sequence[bytes]) ->
         class_="broad",
     )
     script = element("script", Markup(report.joinpath("drawing", "player.js").read_text(encoding="utf-8")))
-    return f"<!DOCTYPE html>\n{element('html', head, element('body', body, script), lang='en')}\n"
+    whole = element("html", head(name, _POLICY, styles), element("body", body, script), lang="en")
+    return f"<!DOCTYPE html>\n{whole}\n"
 
 
 def doubts(curricula: Mapping[str, Drawn], scale: Scale) -> list[str]:

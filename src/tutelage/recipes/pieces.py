@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from ...checkpoint import load_checkpoint, save_checkpoint
-from ...errors import CheckpointError, NotFiniteError
-from ...runs import RunFolder
-from ..trajectory import Watcher
+from ..checkpoint import load_checkpoint, save_checkpoint
+from ..errors import CheckpointError, NotFiniteError
+from ..runs import RunFolder
+from .trajectory import Watcher
 
 Record: TypeAlias = dict[str, Any]
 Tensors: TypeAlias = dict[str, Tensor]
@@ -142,8 +142,17 @@ class Desk:
         return f"{self._folder.checkpoint} does not fit this run; remove it to do {self.stage} from its start"
 
 
-def carry_out(stages: Sequence[Stage], done: Done, watcher: Watcher, every: float) -> None:
+def carry_out(stages: Sequence[Stage], done: Done, watcher: Watcher, every: float = 0.0) -> dict[str, float]:
     """Do what is not done yet, in order.
+
+    Args:
+        stages: in their order.
+        done: what is finished.
+        watcher: who follows.
+        every: least seconds between two checkpoints.
+
+    Returns:
+        how long each stage took, resumed parts included.
 
     Raises:
         NotFiniteError: naming the stage, the seed, and what is kept.
@@ -168,6 +177,7 @@ def carry_out(stages: Sequence[Stage], done: Done, watcher: Watcher, every: floa
                     f"{stage.name}, seed {seed}: {error} In {done.folder.path}, {kept} is kept."
                 ) from error
             done.keep(stage.name, seed, left, desk.seconds)
+    return {stage.name: sum(done.seconds(stage.name, seed) for seed in stage.seeds) for stage in stages}
 
 
 def _restore_metrics(stages: Sequence[Stage], done: Done) -> None:
