@@ -76,7 +76,7 @@ def shoot(address: str, person: str, target: Path) -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         for ending, (width, height) in WIDTHS.items():
             page = browser.new_page(viewport={"width": width, "height": height})
-            tour(page, address, person, functools.partial(take, page, target, ending))
+            tour(page, address, person, functools.partial(take, target, ending, page))
             page.close()
         browser.close()
 

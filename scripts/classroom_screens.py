@@ -8,19 +8,16 @@ import math
 import random
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
-import uvicorn
 from PIL import Image, ImageDraw, ImageEnhance
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from tutelage.classroom import service
 from tutelage.classroom.tokens import Key
-from tutelage.classroom.web.app import app_of
+from tutelage.classroom.web.serving import served
 from tutelage.data.items import file_hash
 from tutelage.teaching_sets import Picture, Provenance, Shown, TeachingSet
 
@@ -122,13 +119,15 @@ def walk(page: Page, address: str, taken: Callable[[str], None]) -> None:
             : document.querySelector('.verdict') ? document.querySelector('.verdict').className.split(' ')[1]
             : document.querySelector('.score') ? 'debrief'
             : document.querySelector('main h1').textContent.startsWith('Now comes') ? 'training-over'
-            : document.querySelector('main h1').textContent.startsWith('Half') ? 'half-way' : 'tutorial'""")
+            : document.querySelector('main h1').textContent.startsWith('Half') ? 'half-way'
+            : document.querySelector('main h1').textContent.startsWith('Now it') ? 'begin' : 'tutorial'""")
         if kind in ("question", "test"):
             page.locator("input[type=radio]").nth(0).check()
         if kind not in seen:
             if kind in ("right", "wrong"):
                 page.wait_for_selector("button[data-wait]:not([disabled])")
-                page.evaluate("document.querySelector('[data-beside]').click()")
+                if (page.query_selector(".pair.stacked") is None) != (kind == "right"):  # one of each way to show them
+                    page.evaluate("document.querySelector('[data-beside]').click()")
             seen.add(kind)
             taken(kind)
         page.locator("button[data-wait]:not([disabled]), main form button:not([data-wait])").first.click()
@@ -136,10 +135,78 @@ def walk(page: Page, address: str, taken: Callable[[str], None]) -> None:
     taken("end")
 
 
-def take(page: Page, target: Path, ending: str, kind: str) -> None:
+def to_question(page: Page, address: str) -> None:
+    """Go to the first question."""
+    page.goto(address)
+    page.click("[data-begin]")
+    page.check("#accepted")
+    page.click("text=Agree and continue")
+    while not page.query_selector("[data-question]"):
+        page.click("main form button")
+        page.wait_for_load_state()
+
+
+def stray(open_page: Callable[[], Page], address: str, folder: Path, taken: Callable[[Page, str], None]) -> None:
+    """Take the pages beside the straight way."""
+    page = open_page()
+    page.goto(address)
+    page.click("[data-begin]")
+    page.click("text=I do not want to take part")
+    taken(page, "declined")
+    page = open_page()
+    page.goto(f"{address}/withdraw-by-code")
+    taken(page, "withdraw-by-code")
+    page = open_page()
+    to_question(page, address)
+    tab = open_page()
+    tab.context.add_cookies(page.context.cookies())
+    tab.goto(f"{address}/s")
+    for each, choice in ((page, 0), (tab, 1)):
+        each.locator("input[type=radio]").nth(choice).check()
+        each.click("main form button")
+        each.wait_for_load_state()
+    taken(tab, "answered-before")
+    tab.close()
+    page.click("button[data-wait]:not([disabled])")
+    page.wait_for_selector("[data-question]")
+    page.route("**/i/*", lambda route: route.abort())
+    page.reload()
+    page.wait_for_selector(".failed:not([hidden])")
+    taken(page, "not-loaded")
+    hidden = [(folder / name, folder / f"{name}.away") for name in ("images", "private/images")]
+    for place, away in hidden:
+        place.rename(away)
+    page.reload()
+    taken(page, "missing")
+    for place, away in hidden:
+        away.rename(place)
+    page.unroute("**/i/*")
+    page.goto(f"{address}/s")
+    page.click("summary")
+    taken(page, "leave")
+    page.click("details button")
+    page.wait_for_selector("[data-question]", state="detached")
+    taken(page, "withdrawn")
+
+
+def take(target: Path, ending: str, page: Page, kind: str) -> None:
     """Take a picture of a page."""
     taken = Image.open(BytesIO(page.screenshot(full_page=True, animations="disabled")))
     taken.convert("RGB").quantize(96, dither=Image.Dither.NONE).save(target / f"{kind}{ending}.png", optimize=True)
+
+
+def photograph(
+    open_page: Callable[[], Page], address: str, room: service.Room, taken: Callable[[Page, str], None]
+) -> None:
+    """Take all pictures of one width."""
+    page = open_page()
+    walk(page, address, functools.partial(taken, page))
+    stray(open_page, address, room.folder, taken)
+    service.set_status(room, "closed")
+    page = open_page()
+    page.goto(address)
+    taken(page, "closed")
+    service.set_status(room, "open")
 
 
 def main(target: Path) -> None:
@@ -147,23 +214,14 @@ def main(target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         make(Path(name))
-        with service.open_room(name) as room:
+        with service.open_room(name) as room, served(room) as address:
             service.set_status(room, "open")
-            config = uvicorn.Config(app_of(room), port=0, log_level="warning", access_log=False, lifespan="off")
-            server = uvicorn.Server(config)
-            thread = threading.Thread(target=server.run)
-            thread.start()
-            while not server.started:
-                time.sleep(0.05)
-            address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
             for ending, (width, height) in WIDTHS.items():
-                page = browser.new_page(viewport={"width": width, "height": height})
-                walk(page, address, functools.partial(take, page, target, ending))
-                page.close()
+                size = ViewportSize(width=width, height=height)
+                open_page = functools.partial(browser.new_page, viewport=size)
+                photograph(open_page, address, room, functools.partial(take, target, ending))
             browser.close()
-            server.should_exit = True
-            thread.join()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,25 @@
 """Fixtures that all tests share."""
 
 import os
+import zlib
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+settings.register_profile(
+    "same everywhere", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("same everywhere")  # neither chance nor a busy processor decides
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """What a test draws from PyTorch's own generator does not depend on the tests that ran before it."""
+    torch.manual_seed(zlib.crc32(item.nodeid.encode()))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -80,7 +80,8 @@ def new(
         consent_version=consent_version,
         settings=None if settings is None else _toml(settings),
     )
-    say(f"{folder}: {len(config.arms)} arms, {config.num_train} items to learn from, {config.num_test} to test")
+    arms = f"{len(config.arms)} arm{'s' * (len(config.arms) != 1)}"
+    say(f"{folder}: {arms}, {config.num_train} items to learn from, {config.num_test} to test")
     say(f"next: tutelage classroom check {folder}")
 
 
@@ -301,9 +302,9 @@ def warn(line: str) -> None:
 
 def show_table(heads: Sequence[str], rows: Sequence[Sequence[object]], texts: int = 1) -> None:
     """Print a table; the first columns are texts, the others numbers."""
-    table = Table(box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for place, head in enumerate(heads):
-        table.add_column(head, justify="left" if place < texts else "right")
+        table.add_column(head, justify="left" if place < texts else "right", no_wrap=place < texts)
     for row in rows:
         table.add_row(*("-" if cell is None else escape(str(cell)) for cell in row))
     _out.print(table)

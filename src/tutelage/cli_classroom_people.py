@@ -1,5 +1,6 @@
 """The rest of ``tutelage classroom``: who took part, exports and imports, codes, removal and copies."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,8 @@ from cyclopts import Parameter
 
 from .cli_classroom import classroom_app as classroom_app
 from .cli_classroom import need_extra, opened, say, show_table, warn
+from .cli_files import check_new
+from .data.records.atomic import AtomicWriter
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,13 +21,13 @@ Flag = Annotated[bool, Parameter(negative="")]
 
 
 @classroom_app.command
-def status(folder: Path, /, *, people: Literal["real", "simulated"] = "real") -> None:
+def status(folder: str, /, *, people: Literal["real", "simulated"] = "real") -> None:
     """Say who takes part in an experiment, by arm and state.
 
     Parameters
     ----------
     folder
-        Of the experiment, or the file of a database that was imported.
+        Of the experiment; or a database that was imported: its file, or postgresql://...
     people
         Real or simulated ones.
     """
@@ -51,14 +54,14 @@ def status(folder: Path, /, *, people: Literal["real", "simulated"] = "real") ->
 
 @classroom_app.command
 def export(
-    folder: Path, target: Path, /, *, people: Literal["real", "simulated"] = "real", withdrawn: Flag = False
+    folder: str, target: Path, /, *, people: Literal["real", "simulated"] = "real", withdrawn: Flag = False
 ) -> None:
     """Write the answers: CSV tables, JSON, the layout of explain_teach, and a codebook.
 
     Parameters
     ----------
     folder
-        Of the experiment, or the file of a database that was imported.
+        Of the experiment; or a database that was imported: its file, or postgresql://...
     target
         Where to; must not exist, or be empty.
     people
@@ -96,12 +99,39 @@ def import_(source: Path, database: str, /, *, duplicates: Flag = False) -> None
     experiment = Experiment.read(source)
     made = Database(database_url(database, Path.cwd()))
     try:
-        found = import_results(experiment, made, duplicates=duplicates)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            found = import_results(experiment, made, duplicates=duplicates)
     finally:
         made.dispose()
-    say(f"{database}: {found.sessions} sessions of {found.records} records, {found.distinct} of them distinct")
+    for warning in told:
+        warn(str(warning.message))
+    say(f"{made.name}: {found.sessions} sessions of {found.records} records, {found.distinct} of them distinct")
     if found.unresolved:
         warn(f"{found.unresolved} answers whose image is not known.")
+
+
+@classroom_app.command
+def results(folder: str, page: Path, /, *, people: Literal["real", "simulated"] = "real") -> None:
+    """Write what the researcher's overview shows as one HTML page, which needs no server.
+
+    Parameters
+    ----------
+    folder
+        Of the experiment; or a database that was imported: its file, or postgresql://...
+    page
+        The file, which must not exist: .html.
+    people
+        Real or simulated ones.
+    """
+    need_extra()
+    from .classroom.web.results import results_page
+
+    check_new("the page", page, (".html",), "results are written as")
+    with _study(folder) as study:
+        content = results_page(study, people)
+    AtomicWriter(page, content.encode()).close()
+    say(str(page))
 
 
 @classroom_app.command
@@ -128,7 +158,8 @@ def purge(folder: Path, participant: str | None = None, /, *, simulated: Flag = 
         raise ConfigError("purge: give one of these: the id of a participant, --simulated, --raw-ids.")
     with opened(folder) as room:
         if simulated:
-            say(f"{purge_simulated(room)} simulated people removed")
+            removed = purge_simulated(room)
+            say(f"{removed} simulated {'person' if removed == 1 else 'people'} removed")
         elif raw_ids:
             say(f"{purge_raw_ids(room)} ids removed")
         elif participant is None or not remove(room, participant):
@@ -184,16 +215,18 @@ def codes(folder: Path, /, *, redeem: Annotated[list[str] | None, Parameter(nega
 
 
 @contextmanager
-def _study(path: Path) -> Iterator["Study"]:
+def _study(given: str) -> Iterator["Study"]:
     """Give what is known of an experiment, or of a database that was imported."""
     from .classroom.database import Database, database_url
     from .classroom.study import Study
 
-    if not path.is_file():
-        with opened(path) as room:
+    if "://" not in given and not Path(given).exists():
+        raise ConfigError(f"{given}: there is neither an experiment nor a database; make one: tutelage classroom new")
+    if "://" not in given and not Path(given).is_file():
+        with opened(Path(given)) as room:
             yield Study.of(room)
         return
-    database = Database(database_url(str(path), Path.cwd()))
+    database = Database(database_url(given, Path.cwd()))
     try:
         yield Study.read(database)
     finally:

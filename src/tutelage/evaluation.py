@@ -6,7 +6,6 @@ from typing import Literal, TypeAlias, TypedDict
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import stats
 from torch import Tensor
 
 from .errors import ShapeError
@@ -61,6 +60,8 @@ def auc(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float | None:
         scores: (N,), such as a teacher's weights; rows with NaN are left out.
         positive: (N,) booleans, such as "the given label is right".
     """
+    from scipy.stats import rankdata
+
     values = np.asarray(scores, dtype=np.float64)
     kind = np.asarray(positive, dtype=bool)
     if values.shape != kind.shape:
@@ -70,7 +71,7 @@ def auc(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float | None:
     n_positive, n_negative = int(kind.sum()), int((~kind).sum())
     if not n_positive or not n_negative:
         return None
-    ranks = stats.rankdata(values)
+    ranks = rankdata(values)
     return float((ranks[kind].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 
@@ -101,10 +102,12 @@ class Comparison(TypedDict):
 
 def _half_width(values: npt.NDArray[np.float64]) -> float | None:
     """Half width of the two-sided 95 % confidence interval of the mean, by Student's t."""
+    from scipy.special import stdtrit
+
     n = len(values)
     if n < 2:
         return None
-    return float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    return float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / np.sqrt(n))
 
 
 def summary(values: Sequence[float]) -> Summary:

@@ -18,7 +18,6 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from . import evaluation
 from .errors import ConfigError, DataError
@@ -100,6 +99,8 @@ def compare(first: Runs, second: Runs, metric: str, *, margin: float = MARGIN) -
             what they share.
         DataError: for a value that is not finite.
     """
+    from scipy.special import stdtr, stdtrit
+
     if not margin > 0:
         raise ConfigError(f"margin is {margin}; it must be above 0, such as 0.005 for half a point of accuracy.")
     _check_paired(first, second)
@@ -111,7 +112,7 @@ def compare(first: Runs, second: Runs, metric: str, *, margin: float = MARGIN) -
     mean = alone["mean_difference"]
     sd = None if n < 2 else float(d.std(ddof=1)) if spread else 0.0
     t = mean / (sd / math.sqrt(n)) if sd else None
-    p = None if t is None else float(2 * stats.t.sf(abs(t), n - 1))
+    p = None if t is None else float(2 * stdtr(n - 1, -abs(t)))
     found = PairedDifference(
         **alone,
         seeds=seeds,
@@ -120,7 +121,7 @@ def compare(first: Runs, second: Runs, metric: str, *, margin: float = MARGIN) -
         t=t,
         p=p,
         p_holm=p,
-        ci90=None if sd is None else float(stats.t.ppf(0.95, n - 1) * sd / math.sqrt(n)),
+        ci90=None if sd is None else float(stdtrit(n - 1, 0.95) * sd / math.sqrt(n)),
         share_above=float((d > 0).mean()),
         least=float(d.min()),
         most=float(d.max()),

@@ -11,7 +11,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 TRAINING = """
-import hashlib, json, sys
+import hashlib, json, os, signal, sys
 from pathlib import Path
 import torch
 from tutelage import Adam, Student, train
@@ -21,7 +21,7 @@ from tutelage.nets import build
 from tutelage.teachers import self_paced
 
 torch.set_num_threads(1)
-path, STEPS = Path(sys.argv[1]), 300
+path, STOP, STEPS = Path(sys.argv[1]), int(sys.argv[2]), 300
 digits = load("digits").train
 roles = split(digits.y, {"test": 540, "train": "rest"}, seed=0)
 labels = corrupt(digits.y, "uniform", 0.4, num_classes=10, seed=0, on=roles.train)
@@ -47,39 +47,29 @@ for step in train(student, teacher, batches):
         tensors |= with_prefix("table", table.state_dict())
         save_checkpoint(path, tensors, {"data": batches.state_dict(), "seen": seen})
     print(batches.step, flush=True)
+    if batches.step == STOP:
+        os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def start(script, path):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, script, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
-
-
-def to_the_end(script, path):
-    process = start(script, path)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    return out
+def trained(script, path, stop=0):
+    """Exit status and the steps that were printed; the process kills itself after ``stop`` steps."""
+    command = [sys.executable, script, path, str(stop)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode, done.stdout.split()
 
 
 def test_killed_trainings_end_with_the_same_bytes(tmp_path):
     script = tmp_path / "training.py"
     script.write_text(TRAINING)
     whole = tmp_path / "whole.safetensors"
-    assert to_the_end(script, whole).split()[-1] == "300"
+    assert trained(script, whole)[1][-1] == "300"
     draw = random.Random(0)
-    for number in range(5):
+    for number in range(3):
         path, stop = tmp_path / f"killed{number}.safetensors", draw.randrange(10, 290)
-        process = start(script, path)
-        for line in process.stdout:
-            if int(line) >= stop:
-                process.send_signal(signal.SIGKILL)
-                break
-        process.wait(timeout=60)
-        process.stdout.close()
-        process.stderr.close()
-        assert process.returncode == -signal.SIGKILL
-        assert int(to_the_end(script, path).split()[0]) > 1  # it went on, not from the start
+        assert trained(script, path, stop) == (-signal.SIGKILL, [str(step + 1) for step in range(stop)])
+        status, steps = trained(script, path)
+        assert status == 0
+        assert int(steps[0]) > 1  # it went on, not from the start
         assert path.read_bytes() == whole.read_bytes(), stop

@@ -1,5 +1,9 @@
-"""Digits whose every training label is wrong in the same way: a learned loss finds out, from 126 right ones."""
+"""Digits whose every training label is wrong in the same way: a learned loss finds out, from 126 right ones.
 
+By default one seed, for continuous integration; with TUTELAGE_FULL=1 three.
+"""
+
+import os
 from dataclasses import replace
 
 import pytest
@@ -15,7 +19,7 @@ from tutelage.teachers import DynamicLoss, Uniform
 pytestmark = pytest.mark.slow
 
 STEPS = 60 * 17
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2) if os.environ.get("TUTELAGE_FULL") == "1" else (0,)
 
 
 def all_of(source, rows, scaling):
@@ -54,7 +58,7 @@ def test_the_label_map_is_found(options):
         teachers.append(DynamicLoss(10, **options))
         found.append(run(seed, teachers[-1]))
     assert sum(found) / len(SEEDS) >= 0.96
-    assert [rows_found(t) for t in teachers] == [10, 10, 10]
+    assert [rows_found(t) for t in teachers] == [10] * len(SEEDS)
 
 
 def test_without_it_the_student_learns_what_it_is_told():

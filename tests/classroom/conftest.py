@@ -112,3 +112,9 @@ def build(tmp_path, database, clock):
     yield make
     for room in rooms:
         room.close()
+
+
+@pytest.fixture
+def room(build):
+    """An open experiment on each kind of database."""
+    return build()

@@ -143,8 +143,8 @@ def test_exclusions_stand_beside_the_full_data(room):
     page, done = page_of(room), completed(room)
     rules = {exclusion.rule: exclusion for exclusion in page.results.exclusions}
     assert list(rules) == [
-        "people with an answer in less than 300 ms", "people with an answer that took more than 120000 ms",
-        "people who missed a catch trial", "the worst 20% of each arm in the test",
+        "people with an answer in under 0.3 s", "people with an answer that took over 120 s",
+        "people who missed a catch trial", "the lowest 20\N{NO-BREAK SPACE}% of each arm in the test",
     ]  # fmt: skip
     assert sum(outcome.test.n for outcome in page.results.outcomes) == PEOPLE
     fast, slow, catch, low = rules.values()

@@ -103,6 +103,16 @@ def test_groups_without_a_spread_have_no_difference():
     assert contrasts({"a": [1.0, 1.0], "b": [2.0, 2.0]}) == ()
 
 
+def test_equal_scores_have_no_spread_though_their_variance_is_rounded():
+    a, b = [100 / 3] * 10, [200 / 3] * 5
+    assert np.var(a, ddof=1) > 0
+    assert welch(a, a[:7]) is None
+    assert welch(a, b) is None
+    assert mean_of(a) == (10, 100 / 3, 0.0, (100 / 3, 100 / 3), 100 / 3)
+    one = welch(a, [0.0, 100.0, 50.0])
+    assert (one.df, one.difference) == pytest.approx((2, 100 / 3 - 50))
+
+
 def test_means_by_hand():
     assert mean_of([]) == (0, None, None, None, None)
     assert mean_of([3.0]) == (1, 3.0, None, None, 3.0)

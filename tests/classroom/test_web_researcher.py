@@ -1,67 +1,30 @@
-"""The researcher's pages: who comes in, what they show and hide, and what they do."""
+"""The researcher's overview: what it counts, shows and hides, and what it does."""
 
-import csv
-import io
-import json
-import os
-import re
-import time
-import zipfile
-from types import SimpleNamespace
+import dataclasses
+import math
 
+import numpy as np
 import pytest
+from scipy import stats
 
 pytest.importorskip("fastapi", reason="needs the extra tutelage[classroom]")
 
-from fastapi import Response
+from tutelage.classroom import service, tables
+from tutelage.classroom.replies import End, Question
+from tutelage.classroom.service import Arrival
+from tutelage.classroom.tokens import random_id
 
-from tutelage.classroom import admission, service, tables
-from tutelage.classroom.dashboard import CurvePoint, Outcome
-from tutelage.classroom.figures import Interval, mean_of
-from tutelage.classroom.people import PAGE, codes, list_people, withdraw_person
-from tutelage.classroom.web.app import app_of
-from tutelage.classroom.web.charts import curve_chart, dropout_chart, means_chart
-from tutelage.classroom.web.logins import Logins
-from tutelage.classroom.web.pages import STATIC
-from tutelage.errors import ConfigError
+from .experiments import at_feedback, enter, go_on, respond, rows, walk
+from .researchers import EVIL, logged_in, table, text_of
+from .test_web_accessibility import read
 
-from .experiments import at_feedback, at_question, dump, enter, events, make_experiment, opened, rows, walk
-from .test_web_accessibility import contrast, read
-from .web import Browser
-
-PASSWORD = "hornbeam or beech?"
-PAGES = (
-    "/admin", "/admin/figures", "/admin/people", "/admin/codes", "/admin/export", "/admin/preview/0/0",
-    "/admin/export/trials.csv", "/admin/export/all.zip",
-)  # fmt: skip
-POSTS = ("/admin/logout", "/admin/status", "/admin/codes", "/admin/people/0/withdraw", "/admin/people/0/purge")
-EVIL = "<script>alert(1)</script>"
+DRAWN = {"name": "drawn", "teaching_set": "arms/forth.json", "teacher": "random"}
+ARMS = [{"name": "forth", "teaching_set": "arms/forth.json"}, {"name": "back", "teaching_set": "arms/back.json"}, DRAWN]
 
 
 @pytest.fixture
-def make(tmp_path):
-    rooms = []
-
-    def made(**changes):
-        folder = make_experiment(tmp_path / f"e{len(rooms)}", **changes)
-        rooms.append(opened(folder))
-        return rooms[-1]
-
-    yield made
-    for room in rooms:
-        room.close()
-
-
-@pytest.fixture
-def room(make):
-    return make(planned_n=1)
-
-
-@pytest.fixture
-def with_password(room):
-    """The experiment, with a password: its hash takes its time."""
-    admission.set_password(room.folder, PASSWORD)
-    return room
+def room(build):
+    return build(planned_n=1)
 
 
 @pytest.fixture
@@ -69,153 +32,12 @@ def researcher(room):
     return logged_in(room)
 
 
-def logged_in(room):
-    browser = Browser(room)
-    browser.get(f"/admin/enter/{admission.make_link(room.folder)}")
-    browser.go("enter")
-    assert browser.heading == "Overview"
-    return browser
-
-
-def token(browser):
-    return browser.form("logout").fields["token"]
-
-
-def text(browser):
-    return " ".join(re.sub(r"<.*?>", " ", browser.html).split())
-
-
-@pytest.mark.parametrize("path", PAGES)
-def test_without_a_login_there_is_nothing_to_see(room, path):
-    response = Browser(room).client.get(path)
-    assert (response.status_code, response.headers["location"]) == (303, "/admin/login")
-    assert "Overview" not in response.text
-
-
-@pytest.mark.parametrize("path", POSTS)
-def test_without_a_login_there_is_nothing_to_do(room, path):
-    before = dump(room)
-    response = Browser(room).post(path, {"token": "0" * 32, "status": "closed", "sure": "yes"})
-    assert (response.status_code, response.headers["location"]) == (303, "/admin/login")
-    assert dump(room) == before
-
-
-@pytest.mark.parametrize("path", POSTS)
-def test_a_form_that_is_not_ours_does_nothing(room, researcher, path):
-    before = dump(room)
-    for fields in ({"status": "closed"}, {"status": "closed", "token": "0" * 32, "sure": "yes"}):
-        assert researcher.post(path, fields).status_code == 403
-    sent = {"status": "closed", "token": room.key.form("somebody", 0, "researcher")}
-    assert researcher.post(path, sent).status_code == 403
-    assert dump(room) == before
-
-
-def test_another_site_cannot_post(room, researcher):
-    before = dump(room)
-    sent = {"token": token(researcher), "status": "closed"}
-    response = researcher.post("/admin/status", sent, **{"Sec-Fetch-Site": "cross-site"})
-    assert response.status_code == 403
-    assert dump(room) == before
-
-
-def test_a_wrong_password_is_refused_and_the_sixth_try_within_a_minute_is_not_looked_at(with_password):
-    browser = Browser(with_password)
-    for _ in range(5):
-        assert browser.post("/admin/login", {"password": "hornbeam or beech"}).status_code == 401
-    response = browser.post("/admin/login", {"password": PASSWORD})
-    assert response.status_code == 429
-    assert "set-cookie" not in response.headers
-    assert browser.get("/admin").request.url.path == "/admin/login"
-
-
-def test_the_password_lets_in(with_password):
-    browser = Browser(with_password)
-    browser.get("/admin/login")
-    assert browser.go("login", password=PASSWORD).request.url.path == "/admin"
-    assert events(with_password, "admin")[-1] == {"login": "password"}
-
-
-def test_without_a_password_nothing_opens(tmp_path):
-    with opened(make_experiment(tmp_path)) as room:
-        browser = Browser(room)
-        assert "No password is set" in browser.get("/admin/login").text
-        for given in ("", "admin", "password", "None"):
-            assert browser.post("/admin/login", {"password": given}).status_code == 401
-
-
-@pytest.mark.parametrize("stored", ["changeme", "", "scrypt$32768$8$1$AAAA$BBBB"])
-def test_a_placeholder_in_place_of_the_hash_is_not_served(tmp_path, stored):
-    folder = make_experiment(tmp_path)
-    path = folder / "private" / "password"
-    path.write_text(stored)
-    path.chmod(0o600)
-    with opened(folder) as room, pytest.raises(ConfigError, match="holds no hash of a password"):
-        app_of(room)
-
-
-def test_a_hash_that_others_may_read_is_not_served(with_password):
-    path = with_password.folder / "private" / "password"
-    path.chmod(0o644)
-    with pytest.raises(ConfigError, match=r"others may read it \(mode 644\)"):
-        app_of(with_password)
-
-
-def test_a_link_lets_in_once(room):
-    secret = admission.make_link(room.folder)
-    browser = Browser(room)
-    for _ in range(2):
-        assert browser.get(f"/admin/enter/{secret}").status_code == 200  # to look at it does not use it
-    assert browser.go("enter").request.url.path == "/admin"
-    assert events(room, "admin")[-1] == {"login": "link"}
-    other = Browser(room)
-    other.get(f"/admin/enter/{secret}")
-    assert other.send("enter").status_code == 401
-
-
-def test_an_old_link_lets_nobody_in(room):
-    secret = admission.make_link(room.folder)
-    (file,) = (room.folder / admission.LINKS).iterdir()
-    assert secret not in file.name
-    old = time.time() - 60 * admission.LINK_MINUTES - 1
-    os.utime(file, (old, old))
-    assert not admission.use_link(room.folder, secret)
-    assert not admission.use_link(room.folder, "../key")
-
-
-def test_the_cookie_holds_a_random_id_and_goes_to_these_pages_only(with_password):
-    browser = Browser(with_password)
-    told = browser.post("/admin/login", {"password": PASSWORD}).headers["set-cookie"]
-    assert re.fullmatch(
-        r"researcher_[0-9a-f]{8}=[0-9a-f]{32}; HttpOnly; Max-Age=43200; Path=/admin; SameSite=Strict; Secure", told
-    )
-
-
-def test_a_login_ends(room, researcher):
-    researcher.post("/admin/logout", {"token": token(researcher)})
-    assert researcher.get("/admin").request.url.path == "/admin/login"
-
-
-def test_a_login_ends_after_twelve_hours(room):
-    now = [0.0]
-    logins = Logins(room.key, room.experiment_id, lambda: now[0])
-
-    request = SimpleNamespace(url=SimpleNamespace(hostname="localhost"), cookies={})
-    response = Response()
-    logins.begin(request, response)
-    name, value = response.headers["set-cookie"].split(";")[0].split("=")
-    request.cookies[name] = value
-    now[0] = 12 * 3600 - 1
-    assert logins.of(request) is not None
-    now[0] = 12 * 3600
-    assert logins.of(request) is None
-
-
 def test_the_overview_counts_people_and_hides_results_until_all_arms_are_full(room, researcher):
     walk(room, enter(room))
     walk(room, second := enter(room), until=at_feedback(2))
     researcher.get("/admin")
-    assert "1 of 1" in text(researcher)
-    assert "Hidden for now. Results are hidden until every arm has its planned number" in text(researcher)
+    assert "1 of 1" in text_of(researcher)
+    assert "Hidden for now. Results are hidden until every arm has its planned number" in text_of(researcher)
     assert "Learning curves" not in researcher.html
     walk(room, second)
     researcher.get("/admin")
@@ -224,15 +46,18 @@ def test_the_overview_counts_people_and_hides_results_until_all_arms_are_full(ro
     assert "Confusion in the test" in researcher.html
 
 
-def test_what_is_hidden_is_in_no_byte(make):
-    room = make(planned_n=5)
+def test_what_is_hidden_is_in_no_byte(build):
+    room = build(planned_n=5)
     walk(room, enter(room))
     researcher = logged_in(room)
     right = sum(row.correct for row in rows(room, tables.trial) if row.phase == "test")
-    for path in ("/admin", "/admin/figures"):
+    (person,) = rows(room, tables.participant)
+    pages = ("/figures", "/people", f"/people/{person.id}", "/codes", "/export", "/preview/0/0")
+    for path in ("/admin", *(f"/admin{page}" for page in pages)):
         researcher.get(path)
         assert f"{100 * right / 3:.1f}" not in researcher.html
         assert "<svg" not in researcher.html
+        assert "<!--" not in researcher.html
 
 
 def test_figures_alone_are_what_the_overview_has(room, researcher):
@@ -240,78 +65,6 @@ def test_figures_alone_are_what_the_overview_has(room, researcher):
     whole, part = researcher.get("/admin").text, researcher.get("/admin/figures?people=real").text
     assert part.strip() in whole
     assert "no evidence about teaching people" in researcher.get("/admin?people=simulated").text
-
-
-def test_people_are_listed_found_and_looked_at(room, researcher):
-    walk(room, enter(room), until=at_question(3))
-    (session,) = rows(room, tables.session)
-    researcher.get(f"/admin/people?find={session.participant_id[:6]}")
-    assert "1 session," in text(researcher)
-    assert session.participant_id[:8] in researcher.html
-    assert "0 sessions," in text_of(researcher, "/admin/people?find=zzz")
-    assert "0 sessions," in text_of(researcher, "/admin/people?find=%25")
-    assert "0 sessions," in text_of(researcher, "/admin/people?people=simulated")
-    told = text_of(researcher, f"/admin/people/{session.participant_id}")
-    assert "teaching, item 3" in told
-    assert researcher.get("/admin/people/nobody").status_code == 404
-
-
-def text_of(browser, path):
-    browser.get(path)
-    return text(browser)
-
-
-def test_the_list_has_pages(room, clock):
-    for _ in range(PAGE + 3):
-        enter(room)
-    first, last = list_people(room), list_people(room, page=99)
-    assert (first.page, first.pages, len(first.sessions), first.count) == (1, 2, PAGE, PAGE + 3)
-    assert (last.page, len(last.sessions)) == (2, 3)
-    assert {s.id for s in first.sessions}.isdisjoint(s.id for s in last.sessions)
-
-
-def test_somebody_idle_is_shown_as_abandoned(room):
-    enter(room)
-    room.clock.wait(3601)
-    assert [session.state for session in list_people(room).sessions] == ["abandoned"]
-
-
-def test_a_person_is_withdrawn_once(room, researcher):
-    walk(room, enter(room))
-    (person,) = rows(room, tables.participant)
-    researcher.get(f"/admin/people/{person.id}")
-    researcher.go("withdraw")
-    assert "Withdrawn." in text(researcher)
-    assert rows(room, tables.trial) == []
-    researcher.get(f"/admin/people/{person.id}")
-    researcher.go("withdraw")
-    assert "that was done before" in researcher.html
-    assert not withdraw_person(room, "nobody")
-
-
-def test_a_person_is_removed_only_when_one_is_sure(room, researcher):
-    walk(room, enter(room))
-    (person,) = rows(room, tables.participant)
-    path = f"/admin/people/{person.id}"
-    researcher.get(path)
-    assert researcher.post(f"{path}/purge", {"token": token(researcher)}).status_code == 422
-    assert rows(room, tables.participant)
-    researcher.get(path)
-    researcher.go("purge", sure="yes")
-    assert f"Removed: {person.id}." in researcher.html
-    assert person.id not in str(dump(room))
-
-
-def test_codes_are_redeemed_once(room, researcher):
-    code = walk(room, enter(room))[-1].code
-    researcher.get("/admin/codes")
-    researcher.go("codes", codes=f"{code}\n{'A' * 16} {code}")
-    assert f"{code} redeemed: it may be paid." in researcher.html
-    assert f"{'A' * 16} is no code of this experiment." in researcher.html
-    assert "it may be paid" not in researcher.get("/admin/codes").text  # said once
-    researcher.go("codes", codes=code)
-    assert "was redeemed before" in researcher.html
-    assert [told.code for told in codes(room)] == [code]
 
 
 def test_the_experiment_is_closed_and_opened(room, researcher):
@@ -333,20 +86,6 @@ def test_an_experiment_with_an_error_is_not_opened(room, researcher):
     assert service.status(room) == "closed"
 
 
-def test_exports_are_downloaded(room, researcher):
-    walk(room, enter(room))
-    response = researcher.get("/admin/export/trials.csv")
-    assert response.headers["content-disposition"] == 'attachment; filename="trials.csv"'
-    assert response.headers["content-type"] == "text/csv; charset=utf-8"
-    assert len(list(csv.DictReader(io.StringIO(response.text)))) == 7
-    assert json.loads(researcher.get("/admin/export/experiment.json").text)["experiment"] == "shapes"
-    with zipfile.ZipFile(io.BytesIO(researcher.get("/admin/export/explain_teach.zip").content)) as archive:
-        assert {"results.json", "settings.json"} <= set(archive.namelist())
-    with zipfile.ZipFile(io.BytesIO(researcher.get("/admin/export/all.zip").content)) as archive:
-        assert {"trials.csv", "codebook.md", "explain_teach/results.json"} <= set(archive.namelist())
-    assert len(researcher.get("/admin/export/trials.csv?people=simulated").text.splitlines()) == 1
-
-
 @pytest.mark.parametrize(
     ("path", "status"),
     [
@@ -363,29 +102,8 @@ def test_addresses_that_are_none(researcher, path, status):
     assert "traceback" not in response.text.lower()
 
 
-def test_a_preview_shows_an_arm_from_the_first_item_to_the_last_and_records_nothing(room, researcher):
-    before = dump(room)
-    researcher.get("/admin/preview/0/0")
-    seen = []
-    while researcher.heading != "Overview":
-        seen.append(researcher.heading)
-        assert "nothing is recorded" in researcher.html
-        for image in read(researcher.html).of("img"):
-            assert researcher.client.get(image["src"]).headers["content-type"].startswith("image/")
-        researcher.step()
-    assert len(seen) == 4 * 2 + 3  # items to learn from have feedback
-    assert dump(room) == before
-    assert service.preview(room, "forth", 0).place.withdraw_token == ""
-
-
-def test_a_preview_of_a_form_that_is_none(researcher):
-    researcher.get("/admin/preview/0/0")
-    for fields in ({"position": "0"}, {"position": "x", "response": "0"}, {"position": "0", "response": "9"}):
-        assert researcher.post("/admin/preview/0/answer", fields).status_code == 422
-
-
-def test_names_with_html_stay_text(make):
-    room = make(
+def test_names_with_html_stay_text(build):
+    room = build(
         planned_n=1, name=EVIL, arms=[{"name": EVIL, "teaching_set": "arms/forth.json"}], title=EVIL
     )  # fmt: skip
     bearer = enter(room)
@@ -433,20 +151,169 @@ def test_every_page_obeys_the_policy_and_is_labelled(room, researcher):
             assert svg["aria-label"]
 
 
-def test_the_contrast_of_confusion():
-    shades = re.findall(r"\.shade-\d+ \{ background: (#[0-9a-f]{6});", (STATIC / "admin.css").read_text())
-    assert len(shades) == 10
-    assert all(contrast("#1c2733", shade) >= 4.5 for shade in shades)
+@pytest.mark.parametrize("path", ["/admin/nothing", "/admin/people/nobody", "/admin?people=all"])
+def test_what_did_not_work_leads_back_to_these_pages(researcher, path):
+    (back,) = [link for link in read(researcher.get(path).text).of("a") if link.get("class") == "button"]
+    assert back["href"] == "/admin"
 
 
-def test_charts_have_a_mark_for_each_value():
-    points = tuple(CurvePoint(i, "train" if i < 2 else "test", 1, 2, Interval(0.1, 0.9)) for i in range(5))
-    curve = curve_chart("arm", points, 5, 0.5)
-    assert curve.count("<circle") == curve.count("whisker") == 5
-    assert curve.count("<polyline") == 2
-    assert "Item 5: 1 of 2 right" in curve
-    means = means_chart((Outcome("a", mean_of([]), mean_of([50.0, 70.0])), Outcome("b", mean_of([]), mean_of([]))), 0.5)
-    assert means.count("<circle") == 1
-    assert "60.0 %, from" in means
-    assert "nobody yet" in means
-    assert dropout_chart("arm", {0: 3, 4: 1}, 5).count("<rect") == 2
+def drawn(room, people, seed=0):
+    """Let people through who answer by chance."""
+    draws = np.random.RandomState(seed)
+    for _ in range(people):
+        bearer = enter(room)
+        while not isinstance(page := service.page(room, bearer), End):
+            if isinstance(page, Question):
+                respond(room, bearer, int(draws.randint(3)), rt_ms=int(draws.randint(200, 4000)))
+            else:
+                go_on(room, bearer)
+
+
+def scores(room):
+    """By arm, the per cent of right answers in the test of each person who completed."""
+    done = {row.id: room.arm_names[row.arm_id] for row in rows(room, tables.session) if row.state == "completed"}
+    found = {name: [] for name in sorted(room.material.arms)}
+    for id, arm in done.items():
+        tested = rows(room, tables.trial, tables.trial.c.session_id == id, tables.trial.c.phase == "test")
+        found[arm].append(100 * np.mean([trial.correct for trial in tested]))
+    return found
+
+
+def told(mean, half):
+    return f"{mean:.1f} [{mean - half:.1f}, {mean + half:.1f}]"
+
+
+def test_the_numbers_are_those_of_a_recount(build):
+    room = build(planned_n=6, arms=ARMS, num_test=9)
+    drawn(room, 18)
+    researcher = logged_in(room)
+    by_arm = scores(room)
+    assert [len(each) for each in by_arm.values()] == [6, 6, 6]
+    shown = {row[0]: row[1:] for row in table(researcher, "Right answers by arm")[1:]}
+    for arm, each in by_arm.items():
+        half = stats.t.ppf(0.975, 5) * np.std(each, ddof=1) / math.sqrt(6)
+        assert shown[arm][:4] == [
+            "6", told(np.mean(each), half), f"{np.median(each):.1f}", f"{np.std(each, ddof=1):.1f}"
+        ]  # fmt: skip
+    pairs = [("back", "drawn"), ("back", "forth"), ("drawn", "forth")]
+    tests = [stats.ttest_ind(by_arm[a], by_arm[b], equal_var=False) for a, b in pairs]
+    order, adjusted, highest = np.argsort([test.pvalue for test in tests]), [0.0] * 3, 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (3 - rank) * tests[place].pvalue))
+        adjusted[place] = highest
+    contrasts = table(researcher, "Differences between arms")[1:]
+    for row, (a, b), test, holm in zip(contrasts, pairs, tests, adjusted, strict=True):
+        difference = np.mean(by_arm[a]) - np.mean(by_arm[b])
+        half = test.confidence_interval().high - difference
+        assert row[:5] == [
+            f"{a} – {b}", told(difference, half), f"{test.df:.1f}", f"{test.pvalue:.4f}", f"{holm:.4f}"
+        ]  # fmt: skip
+        low, high = map(float, row[5].strip("[]").split(", "))
+        error = math.sqrt(sum(np.var(by_arm[arm]) / 6 for arm in (a, b)))
+        assert (low, high) == pytest.approx((difference - 1.96 * error, difference + 1.96 * error), abs=0.4 * error)
+    spread = max(np.std(each, ddof=1) for each in by_arm.values())
+    needed = [f"{d} points: {math.ceil(2 * ((1.959964 + 0.841621) * spread / d) ** 2)}" for d in (5, 10, 15, 20)]
+    assert "; ".join(needed) in text_of(researcher)
+    assert researcher.get("/admin/figures").text == researcher.get("/admin/figures").text  # drawn once for all
+
+
+def test_exclusions_stand_beside_all_people(build):
+    room = build(planned_n=1, blind=False)
+    drawn(room, 10)
+    rows_ = table(logged_in(room), "Right answers in the test with some people left out")
+    assert [row[0] for row in rows_] == [
+        "Left out", "nobody", "people with an answer in under 0.3 s", "people with an answer that took over 120 s",
+        "people who missed a catch trial", "the lowest 20 % of each arm in the test",
+    ]  # fmt: skip
+    assert [cell.split("n = ")[1] for cell in rows_[1][1:]] == ["5", "5"]
+    assert [cell.split("n = ")[1] for cell in rows_[5][1:]] == ["4", "4"]
+
+
+def test_simulated_people_count_only_where_they_are_asked_for_and_withdrawn_ones_never(build):
+    room = build(planned_n=3, blind=False)
+    for source in ("simulated", "simulated", "direct", "direct", "direct", "direct"):
+        bearer = enter(room, Arrival(random_id(), source))
+        end = walk(room, bearer)[-1]
+    service.withdraw(room, bearer, token=end.withdraw_token)
+    researcher = logged_in(room)
+    for people, counts, outcomes in (
+        ("real", [["1 of 3", "2 of 3"], ["0", "1"]], ["1", "2"]),
+        ("simulated", [["1 of 3", "1 of 3"], ["0", "0"]], ["1", "1"]),
+    ):
+        researcher.get(f"/admin?people={people}")
+        arms = table(researcher, "People by arm and state")[1:]
+        assert [sorted(row[column] for row in arms) for column in (1, 6)] == counts
+        shown = table(researcher, "Right answers by arm")[1:]
+        assert sorted(row[1] for row in shown) == outcomes
+
+
+def test_where_nobody_differs_nothing_is_compared_or_asked_for(build):
+    room = build(planned_n=10, test_items=["circle/test0.png", "square/test1.png", "cross/test2.png"])
+    for _ in range(20):
+        walk(room, enter(room))  # each has 1 of 3 right
+    researcher = logged_in(room)
+    assert [row[1:5] for row in table(researcher, "Right answers by arm")[1:]] == [
+        ["10", "33.3 [33.3, 33.3]", "33.3", "0.0"]
+    ] * 2
+    assert "Not compared: arms with fewer than two people" in text_of(researcher)
+    assert "Differences between arms" not in researcher.html
+    assert "with a power of 80 %" not in researcher.html
+
+
+def test_a_small_p_is_not_nothing(build):
+    room = build(planned_n=8, num_test=9)
+    labels = {id: item.label for id, item in room.material.items.items()}
+    for number in range(16):
+        bearer = enter(room)
+        (session,) = [row for row in rows(room, tables.session) if row.state == "tutorial"]
+        plan = {row.position: row.item_id for row in rows(room, tables.plan, tables.plan.c.session_id == session.id)}
+        knows = room.arm_names[session.arm_id] == "forth"  # all but one item of the first two people
+        while not isinstance(page := service.page(room, bearer), End):
+            if isinstance(page, Question):
+                right = labels[plan[page.place.position]]
+                respond(room, bearer, right if knows != (number < 2 and page.number == 5) else (right + 1) % 3)
+            else:
+                go_on(room, bearer)
+    (row,) = table(logged_in(room), "Differences between arms")[1:]
+    assert row[3:5] == ["< 0.0001", "< 0.0001"]
+
+
+LONG = "an arm whose name is as long as nobody would make it, with spaces and " + "x" * 60
+
+
+@pytest.mark.parametrize("blind", [True, False])
+@pytest.mark.parametrize("people", [0, 1, 9])
+def test_eight_arms_with_long_names_and_hardly_anybody(build, blind, people):
+    arms = [{**DRAWN, "name": f"{LONG} {n}", "active": n != 3} for n in range(8)]
+    room = build(planned_n=1, arms=arms, blind=blind)
+    drawn(room, people)
+    service.set_status(room, "closed")
+    researcher = logged_in(room)
+    assert ("Hidden for now" in researcher.html) == (blind and people < 7)
+    assert researcher.html.count(": nobody yet</text>") == (0 if blind and people < 7 else 8 - min(people, 7))
+    for path in ("/admin/people", "/admin/export", "/admin?people=simulated", "/admin/preview/7/0"):
+        assert researcher.get(path).status_code == 200
+
+
+def test_all_have_withdrawn(build):
+    room = build(planned_n=1, blind=False)
+    for _ in range(3):
+        bearer = enter(room)
+        service.withdraw(room, bearer, token=walk(room, bearer)[-1].withdraw_token)
+    researcher = logged_in(room)
+    assert [row[1:3] for row in table(researcher, "Right answers by arm")[1:]] == [["0", "–"]] * 2
+    assert sum(int(row[6]) for row in table(researcher, "People by arm and state")[1:]) == 3
+    assert "After the last item" in researcher.html
+    assert "Nobody has completed yet." in text_of(researcher)
+
+
+def test_class_names_with_html_stay_text(room):
+    for _ in range(2):
+        walk(room, enter(room))
+    material = dataclasses.replace(room.material, classes=(EVIL, "<!--", "'\"&"))
+    researcher = logged_in(dataclasses.replace(room, material=material))
+    for path in ("/admin", "/admin/preview/0/0", "/admin/preview/0/0?given=0"):
+        html = researcher.get(path).text
+        assert EVIL not in html
+        assert "<!--" not in html
+        assert "&lt;script&gt;" in html

@@ -11,8 +11,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ..errors import DataError, TutelageError
+from ..errors import ConfigError, DataError, TutelageError
 from .config import ADAPTIVE, Config, read_config
+from .database import database_url
 from .images import encode
 from .material import Arm, Item, Material, load_material
 from .tokens import Key
@@ -66,6 +67,7 @@ def check(folder: str | os.PathLike[str]) -> tuple[Problem, ...]:
     except TutelageError as error:
         found.append(_error(error))
     if config is not None:
+        found += _unusable(config, folder)
         try:
             material = load_material(config, folder)
         except TutelageError as error:
@@ -83,6 +85,17 @@ def _error(error: TutelageError) -> Problem:
 
 def _warning(line: str) -> Problem:
     return Problem("warning", line)
+
+
+def _unusable(config: Config, folder: Path) -> Iterator[Problem]:
+    """What lets nobody serve it."""
+    from .web.pages import Texts
+
+    for use in (lambda: Texts(config.language), lambda: database_url(config.database, folder)):
+        try:
+            use()
+        except ConfigError as error:
+            yield _error(error)
 
 
 def _config_problems(config: Config, material: Material) -> Iterator[Problem]:

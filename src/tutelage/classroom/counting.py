@@ -131,6 +131,17 @@ def count(study: Study, people: People) -> Counts:
         )
 
 
+def completed_by_arm(study: Study, people: People) -> dict[str, int]:
+    """Return how many sessions of real or of simulated people completed, by id of the arm, where there are any."""
+    with study.database.read() as connection:
+        found = connection.execute(
+            select(session.c.arm_id, func.count())
+            .where(session.c.state == "completed", session.c.id.in_(of_people(study, people)))
+            .group_by(session.c.arm_id)
+        )
+        return {row[0]: row[1] for row in found}
+
+
 def of_people(study: Study, people: People) -> Select[str]:
     """Return the ids of the sessions of real or of simulated people."""
     return select(session.c.id).join(participant).where(_whose(study, people))

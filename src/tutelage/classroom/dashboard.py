@@ -178,21 +178,30 @@ def dashboard(study: Study, people: People = "real", *, now: datetime | None = N
     counts = count(study, people)
     states = _states(study, counts, now)
     arms = tuple(_arm_counts(study, counts, states))
-    wanted = {arm.name for arm in study.arms if arm.active}
-    full = all(arm.completed >= arm.target for arm in arms if arm.arm in wanted)
+    completed = Counter(row.arm_id for row in counts.sessions if row.state == "completed")
     return Dashboard(
         study,
         people,
         arms,
         counts.tallies.get("declined", 0),
         counts.tallies.get("screened_out", 0),
-        None if study.blind and not full else _results(study, counts),
+        None if is_hidden(study, completed) else _results(study, counts),
         _times(study, counts),
         _dropouts(study, counts, states),
         _flags(study, counts),
         counts.repeats,
         _purge_by(study, counts),
     )
+
+
+def is_hidden(study: Study, completed: Mapping[str, int]) -> bool:
+    """Whether results are hidden: some arm that people come into does not have its number yet.
+
+    Args:
+        study: whose.
+        completed: by id of the arm, sessions that went to the end.
+    """
+    return study.blind and any(completed.get(arm.id, 0) < arm.target_n for arm in study.arms if arm.active)
 
 
 def _states(study: Study, counts: Counts, now: datetime) -> list[str]:
@@ -277,14 +286,14 @@ def _exclusions(
     answers = counts.answers
     fast, slow = _fast_and_slow(study, answers)
     rules = {
-        f"people with an answer in less than {study.response_times.fast_ms} ms": fast,
-        f"people with an answer that took more than {study.response_times.slow_ms} ms": slow,
+        f"people with an answer in under {study.response_times.fast_ms / 1000:g} s": fast,
+        f"people with an answer that took over {study.response_times.slow_ms / 1000:g} s": slow,
         "people who missed a catch trial": answers.of("catch") & (answers.right == 0),
     }
     kept = {
         rule: {arm: mask & (counts.total(which) == 0) for arm, mask in done.items()} for rule, which in rules.items()
     }
-    kept[f"the worst {WORST:.0%} of each arm in the test"] = {
+    kept[f"the lowest {100 * WORST:.0f}\N{NO-BREAK SPACE}% of each arm in the test"] = {
         arm: _without_worst(mask, scores["test"]) for arm, mask in done.items()
     }
     return tuple(

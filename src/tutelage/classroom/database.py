@@ -47,7 +47,7 @@ class Database:
 
     def __init__(self, url: URL) -> None:
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        self.name = url.render_as_string(hide_password=True)
+        self.name = str(url.database) if self.is_sqlite else url.render_as_string(hide_password=True)
         self._engine = _sqlite(url) if self.is_sqlite else _engine(url)
         # a page is several selects, which must be of one moment; a transaction of SQLite always is
         self._reader = (

@@ -16,6 +16,8 @@ from .tables import completion, item, participant, plan, session, trial
 Cell: TypeAlias = str | int | None
 SHOWN_DIGITS = 12
 _MS = timedelta(milliseconds=1)
+_AT_ONCE = 1000
+"""Rows that are held."""
 
 _OF_ALL = {
     "experiment": "name of the experiment",
@@ -87,7 +89,7 @@ def kept_sessions(study: Study, people: People, withdrawn: bool) -> Select[str]:
 
 def trial_rows(connection: Connection, study: Study, kept: Select[str]) -> Iterator[list[Cell]]:
     """Return the rows of trials.csv, by session and position."""
-    found = connection.execute(
+    found = connection.execution_options(yield_per=_AT_ONCE).execute(
         select(
             session.c.id,
             session.c.arm_id,

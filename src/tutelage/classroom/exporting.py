@@ -136,8 +136,10 @@ def safe(cell: Cell) -> Cell:
 
 
 def _csv(columns: Mapping[str, str], rows: Iterable[list[Cell]]) -> bytes:
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(map(safe, row) for row in rows)
-    return out.getvalue().encode()
+    out = io.BytesIO()
+    with io.TextIOWrapper(out, encoding="utf-8", newline="") as text:  # no second copy in memory
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(map(safe, row) for row in rows)
+        text.flush()
+        return out.getvalue()

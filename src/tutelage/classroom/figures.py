@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from ..errors import ConfigError
 from ..evaluation import summary
@@ -97,6 +96,9 @@ def mean_of(values: Sequence[float]) -> Mean:
     """Return the mean of one value a person."""
     if not values:
         return Mean(0, None, None, None, None)
+    if len(values) > 1 and _are_equal(values):
+        value = float(values[0])
+        return Mean(len(values), value, 0.0, Interval(value, value), value)
     told = summary(values)
     mean, half = told["mean"], told["ci95"]
     interval = None if half is None else Interval(mean - half, mean + half)
@@ -127,16 +129,16 @@ def welch(a: Sequence[float], b: Sequence[float]) -> Difference | None:
     Returns:
         None for fewer than two people in a group, and where nobody differs from their group.
     """
-    if min(len(a), len(b)) < 2:
+    from scipy.special import stdtr, stdtrit
+
+    if min(len(a), len(b)) < 2 or (_are_equal(a) and _are_equal(b)):
         return None
-    parts = [float(np.var(values, ddof=1)) / len(values) for values in (a, b)]
+    parts = [0.0 if _are_equal(values) else float(np.var(values, ddof=1)) / len(values) for values in (a, b)]
     error = math.sqrt(sum(parts))
-    if not error:
-        return None
     df = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, (a, b)))
     difference = float(np.mean(a) - np.mean(b))
-    half = float(stats.t.ppf(0.975, df)) * error
-    p = float(2 * stats.t.sf(abs(difference) / error, df))
+    half = float(stdtrit(df, 0.975)) * error
+    p = float(2 * stdtr(df, -abs(difference) / error))
     return Difference(difference, Interval(difference - half, difference + half), df, p)
 
 
@@ -193,6 +195,11 @@ def required_n(std: float, difference: float) -> int:
     if not (std > 0 and difference > 0):
         raise ConfigError(f"std = {std:g} and difference = {difference:g}: both must be above 0.")
     return math.ceil(2 * ((Z_LEVEL + Z_POWER) * std / difference) ** 2)
+
+
+def _are_equal(values: Sequence[float]) -> bool:
+    """Whether nobody differs; the variance of equal numbers may be above 0 by rounding."""
+    return min(values) == max(values)
 
 
 def worst(scores: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.bool_]:

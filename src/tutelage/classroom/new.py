@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,6 +79,10 @@ def new_experiment(
     for arm in arms:
         if not arm.name or Path(arm.name).name != arm.name:
             raise ConfigError(f'arm "{arm.name}": its name must be one for a file, without "/".')
+    if (twice := next((n for n, count in Counter(arm.name for arm in arms).items() if count > 1), None)) is not None:
+        raise ConfigError(f'two arms have the name "{twice}"; give each its own.')
+    if not Path(images).is_dir():
+        raise ConfigError(f"{images}: there is no such folder; give the one that paths in the sets are relative to.")
     sets = {arm.name: _read(arm) for arm in arms}
     facts = {
         "name": folder.resolve().name or NAME,

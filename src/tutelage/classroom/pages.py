@@ -10,8 +10,7 @@ from .images import Encoded
 from .material import Variant
 from .replies import Choice, Debrief, Dialog, End, Feedback, Page, Picture, Place, Question, Refused, Tutorial
 from .room import Room, milliseconds
-from .sessions import Session, around, expired, find, granted
-from .tokens import is_id
+from .sessions import Session, expired, find, find_image, in_sight
 
 
 def page(room: Room, bearer: str) -> Page | Refused:
@@ -28,8 +27,9 @@ def page(room: Room, bearer: str) -> Page | Refused:
             return _debrief(room, connection, session)
         if session.state in ("half_way", "training_over"):
             kind: Literal["half_way", "training_over"] = "half_way" if session.state == "half_way" else "training_over"
-            coming = granted(connection, session).get((session.position, "image"))
-            return Dialog(_place(room, session), kind, _left(room, session.position), coming)
+            coming = in_sight(connection, session).get((session.position, "image"))
+            token = None if coming is None else coming.token
+            return Dialog(_place(room, session), kind, _left(room, session.position), token)
         return _item(room, connection, session)
 
 
@@ -39,23 +39,18 @@ def image(room: Room, bearer: str, token: str) -> Encoded | None:
     These are the image of its item, that of the item which comes next, and the explanation of an item that was just
     answered, in an arm that shows it. None is also what there is if the image cannot be read.
     """
-    known = tables.image_token
-    if not is_id(token):
-        return None
     with room.database.read() as connection:
-        session = find(room, connection, bearer)
-        if session is None or expired(room, session, room.now()):
-            return None
-        row = connection.execute(
-            select(known).where(known.c.token == token, known.c.session_id == session.id)
-        ).one_or_none()
-    if row is None or not session.active:
+        found = find_image(room, connection, bearer, token)
+    if found is None:
         return None
-    if row.variant == "explanation":
-        seen = session.state == "feedback" and row.position == session.position
+    session, position, item_id, variant = found
+    if not session.active or expired(room, session, room.now()):
+        return None
+    if variant == "explanation":
+        seen = session.state == "feedback" and position == session.position
     else:
-        seen = session.position <= row.position <= session.position + 1
-    picture = room.material.items[row.item_id].picture(row.variant)
+        seen = session.position <= position <= session.position + 1
+    picture = room.material.items[item_id].picture(variant)
     return room.images.encoded(*picture) if seen and picture is not None else None
 
 
@@ -76,28 +71,29 @@ def picture(room: Room, item_id: str, variant: Variant, token: str) -> Picture |
 
 def _item(room: Room, connection: Connection, session: Session) -> Question | Feedback:
     position, config = session.position, room.config
-    plan, tokens = around(connection, session.id, position)[position], granted(connection, session)
-    shown = picture(room, plan.item_id, "image", tokens[position, "image"])
-    coming = tokens.get((position + 1, "image"))
+    images = in_sight(connection, session)
+    here, ahead = images[position, "image"], images.get((position + 1, "image"))
+    shown = picture(room, here.item_id, "image", here.token)
+    coming = None if ahead is None else ahead.token
     place, buttons = _place(room, session), choices(room, session.button_order)
     if session.state != "feedback":
         test, left = session.state == "test", _left(room, position)
         return Question(place, test, position + 1, config.length, left, shown, coming, buttons)
-    token = tokens.get((position, "explanation"))
-    assert plan.response is not None, "feedback follows an answer"
-    assert plan.answered_at is not None, "an answer has its time"
+    why = images.get((position, "explanation"))
+    assert here.response is not None, "feedback follows an answer"
+    assert here.answered_at is not None, "an answer has its time"
     return Feedback(
         place=place,
         number=position + 1,
         of=config.length,
         left=_left(room, position) - 1,
         image=shown,
-        explanation=None if token is None else picture(room, plan.item_id, "explanation", token),
+        explanation=None if why is None else picture(room, why.item_id, "explanation", why.token),
         next_image=coming,
         choices=buttons,
-        given=plan.response,
-        right=room.material.items[plan.item_id].label,
-        wait_ms=max(0, config.feedback_ms - milliseconds(plan.answered_at, room.now())),
+        given=here.response,
+        right=room.material.items[here.item_id].label,
+        wait_ms=max(0, config.feedback_ms - milliseconds(here.answered_at, room.now())),
     )
 
 

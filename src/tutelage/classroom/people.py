@@ -89,15 +89,17 @@ def list_people(room: Room, people: People = "real", *, find: str = "", page: in
     Args:
         room: the experiment.
         people: real or simulated ones.
-        find: how the id of the participant or of the session begins, or the name of a state as stored; empty: all.
+        find: how the id of the participant or of the session begins, or the name of a state; empty: all.
         page: from 1; a later one than the last gives the last.
     """
     session, participant = tables.session, tables.participant
     simulated = participant.c.source == "simulated"
     wanted: list[ColumnElement[bool]] = [simulated if people == "simulated" else ~simulated]
+    if not find.isprintable():  # what PostgreSQL cannot store, it cannot look for
+        return PeoplePage((), 1, 1, 0)
     if find:
         starts = (column.startswith(find, autoescape=True) for column in (participant.c.id, session.c.id))
-        wanted.append(or_(*starts, session.c.state == find))
+        wanted.append(or_(*starts, _in_state(room, find)))
     with room.database.read() as connection:
         count = connection.scalar(select(func.count()).select_from(session).join(participant).where(*wanted)) or 0
         pages = max(1, -(-count // PAGE))
@@ -149,6 +151,14 @@ def codes(room: Room) -> tuple[CodeFacts, ...]:
     return tuple(
         CodeFacts(room.key.code(row.nonce), row.outcome, row.issued_at, row.redeemed_at, row.raw_id) for row in rows
     )
+
+
+def _in_state(room: Room, name: str) -> ColumnElement[bool]:
+    """Whether a session is in a state as :class:`SessionFacts` has it."""
+    session = tables.session
+    idle_since = room.before(room.config.abandon_after_minutes)
+    abandoned = session.c.state.in_(ACTIVE) & (session.c.last_seen_at < idle_since)
+    return abandoned if name == "abandoned" else (session.c.state == name.replace(" ", "_")) & ~abandoned
 
 
 def _facts() -> Select[Any]:

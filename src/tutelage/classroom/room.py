@@ -28,6 +28,7 @@ Clock: TypeAlias = Callable[[], datetime]
 CACHE = Path("private") / "images"
 _DECIDING = 4
 """Adaptive teachers that may compute at the same time."""
+_NOTE = insert(tables.event)
 
 
 def utc_now() -> datetime:
@@ -165,7 +166,7 @@ def note(connection: Connection, at: str, kind: str, detail: Mapping[str, Any], 
         session_id: None: it is of the experiment.
     """
     told = json.dumps(detail, sort_keys=True)
-    connection.execute(insert(tables.event).values(session_id=session_id, at=at, kind=kind, detail=told))
+    connection.execute(_NOTE, {"session_id": session_id, "at": at, "kind": kind, "detail": told})
 
 
 def _adaptive(config: Config) -> list[str]:
@@ -203,7 +204,8 @@ def _sync(connection: Connection, config: Config, material: Material, key: Key, 
         if connection.scalar(select(tables.participant.c.id).limit(1)) is not None:
             raise ConfigError(
                 f"{folder}: experiment.toml, a teaching set or an image is not what it was when the first person took "
-                "part; put the old one back, or make a new experiment with a database of its own."
+                "part; put the old one back, or make a new experiment with a database of its own. If only simulated "
+                f"people did: put it back, remove them with: tutelage classroom purge {folder} --simulated"
             )
         for table in (tables.arm, tables.item):
             connection.execute(delete(table))

@@ -1,6 +1,7 @@
 """Rows of one session: found by the bearer of its cookie, moved on, and the images that it may see."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -77,6 +78,22 @@ class Step(NamedTuple):
     answered_at: str | None
 
 
+class InSight(NamedTuple):
+    """An image that a session may load now, with the item that it is of.
+
+    Attributes:
+        token: of the image.
+        item_id: of the item.
+        response: class that was chosen; None: none yet.
+        answered_at: time; None: not yet.
+    """
+
+    token: str
+    item_id: str
+    response: int | None
+    answered_at: str | None
+
+
 def find(room: Room, connection: Connection, bearer: str, *, lock: bool = False) -> Session | None:
     """Return the session that a bearer opens, or None.
 
@@ -103,19 +120,23 @@ def by_id(room: Room, connection: Connection, session_id: str, *, lock: bool = F
 
 def _one(room: Room, connection: Connection, query: Select[Any], value: str, lock: bool) -> Session | None:
     row = connection.execute(_LOCKED[query] if lock else query, {"value": value}).one_or_none()
-    if row is None:
-        return None
+    return None if row is None else _session(room, row)
+
+
+def _session(room: Room, row: Sequence[Any]) -> Session:
+    # by place, as names cost more than the query
+    id, participant_id, arm_id, state, position, stage, button_order, seed, last_seen_at, resumes = row
     return Session(
-        id=row.id,
-        participant_id=row.participant_id,
-        arm=room.arm_names[row.arm_id],
-        state=row.state,
-        position=row.position,
-        stage=row.stage,
-        button_order=tuple(json.loads(row.button_order)),
-        seed=int(row.seed),
-        last_seen_at=row.last_seen_at,
-        resumes=row.resumes,
+        id=id,
+        participant_id=participant_id,
+        arm=room.arm_names[arm_id],
+        state=state,
+        position=position,
+        stage=stage,
+        button_order=tuple(json.loads(button_order)),
+        seed=int(seed),
+        last_seen_at=last_seen_at,
+        resumes=resumes,
     )
 
 
@@ -200,17 +221,44 @@ def grant(connection: Connection, session_id: str, position: int, item_id: str, 
     connection.execute(_TOKEN, row)
 
 
-def granted(connection: Connection, session: Session) -> dict[tuple[int, Variant], str]:
-    """Return the tokens of a session for its item and the next, by position and variant."""
+def in_sight(connection: Connection, session: Session) -> dict[tuple[int, Variant], InSight]:
+    """Return the images of a session's item and of the next, by position and variant."""
     place = {"id": session.id, "first": session.position, "last": session.position + 1}
-    return {(row.position, row.variant): row.token for row in connection.execute(_GRANTED, place)}
+    return {(at, variant): InSight(*rest) for at, variant, *rest in connection.execute(_IN_SIGHT, place)}
+
+
+def find_image(room: Room, connection: Connection, bearer: str, token: str) -> tuple[Session, int, str, Variant] | None:
+    """Return the session that a bearer opens, with position, item and variant of one of its images; or None.
+
+    Args:
+        room: the experiment.
+        connection: in a transaction.
+        bearer: from the cookie; anything.
+        token: of the image; anything.
+    """
+    if not is_id(bearer) or not is_id(token):
+        return None
+    row = connection.execute(_IMAGE, {"value": bearer_hash(bearer), "token": token}).one_or_none()
+    return None if row is None else (_session(room, row[:-3]), *row[-3:])
 
 
 # made once: to put such a statement together takes longer than to run it
-_BEARER = select(tables.session).where(tables.session.c.bearer_hash == bindparam("value"))
-_ID = select(tables.session).where(tables.session.c.id == bindparam("value"))
-_PARTICIPANT = select(tables.session).where(
+_SESSION = [
+    tables.session.c[name]
+    for name in (
+        "id", "participant_id", "arm_id", "state", "position", "stage", "button_order", "seed", "last_seen_at",
+        "resumes",
+    )
+]  # fmt: skip
+_BEARER = select(*_SESSION).where(tables.session.c.bearer_hash == bindparam("value"))
+_ID = select(*_SESSION).where(tables.session.c.id == bindparam("value"))
+_PARTICIPANT = select(*_SESSION).where(
     tables.session.c.participant_id == bindparam("value"), tables.session.c.state != "timed_out"
+)
+_IMAGE = (
+    _BEARER.add_columns(tables.image_token.c.position, tables.image_token.c.item_id, tables.image_token.c.variant)
+    .join(tables.image_token, tables.image_token.c.session_id == tables.session.c.id)
+    .where(tables.image_token.c.token == bindparam("token"))
 )
 _LOCKED = {query: query.with_for_update() for query in (_BEARER, _ID, _PARTICIPANT)}
 _MOVE = update(tables.session).where(tables.session.c.id == bindparam("session_id"))
@@ -236,8 +284,21 @@ _PLAN, _TOKEN = insert(tables.plan), insert(tables.image_token)
 _SHOWN = update(tables.plan).where(
     tables.plan.c.session_id == bindparam("id"), tables.plan.c.position == bindparam("at")
 )
-_GRANTED = select(tables.image_token.c.token, tables.image_token.c.position, tables.image_token.c.variant).where(
-    tables.image_token.c.session_id == bindparam("id"),
-    tables.image_token.c.position >= bindparam("first"),
-    tables.image_token.c.position <= bindparam("last"),
+_IN_SIGHT = (
+    select(
+        tables.image_token.c.position,
+        tables.image_token.c.variant,
+        tables.image_token.c.token,
+        tables.image_token.c.item_id,
+        tables.trial.c.response,
+        tables.trial.c.answered_at,
+    )
+    .select_from(tables.image_token)
+    .outerjoin(
+        tables.trial,
+        (tables.trial.c.session_id == tables.image_token.c.session_id)
+        & (tables.trial.c.position == tables.image_token.c.position),
+    )
+    .where(tables.image_token.c.session_id == bindparam("id"))
+    .where(tables.image_token.c.position >= bindparam("first"), tables.image_token.c.position <= bindparam("last"))
 )

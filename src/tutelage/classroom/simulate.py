@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from ..errors import ConfigError, TutelageError, unknown
 from . import tables
-from .room import Room
+from .room import Room, status
 from .simulated_person import PROFILES, MakeClient, Person, Profile, Walk, World
 
 SHARES = (0.5, 0.95, 0.99)
@@ -78,10 +78,12 @@ async def simulate(
         pace: of thinking: 1 as people, 0 without a pause.
 
     Raises:
-        ConfigError: for an unknown profile, and for numbers outside their ranges.
+        ConfigError: for an unknown profile, for numbers outside their ranges, and if the experiment is closed.
     """
     if people < 1 or at_once < 1 or not pace >= 0 or not profiles:
         raise ConfigError(f"{people} people, {at_once} at once, pace {pace:g}: needs 1 or more, and a pace >= 0.")
+    if status(room) == "closed":
+        raise ConfigError(f"{room.folder}: closed; open it for simulated people too: tutelage classroom open")
     chosen = [_profile(name) for name in profiles]
     world = World(room, make_client, seed, pace)
     free = asyncio.Semaphore(at_once)

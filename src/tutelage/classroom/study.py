@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from .. import __version__
 from ..errors import ConfigError, DataError
@@ -55,6 +55,7 @@ class Study:
         seed: of what is drawn.
         classes: names, in label order.
         arms: in the order of their names.
+        length: items of a person, of all phases; the most where people have different numbers.
         blind: whether outcomes are hidden until all arms have their number.
         response_times: which answers are flagged.
         abandon_after_minutes: idle time after which a session counts as abandoned.
@@ -71,6 +72,7 @@ class Study:
     seed: int
     classes: tuple[str, ...]
     arms: tuple[StudyArm, ...]
+    length: int
     blind: bool
     response_times: ResponseTimes
     abandon_after_minutes: float
@@ -84,6 +86,7 @@ class Study:
         return cls(
             **_row(room.database),
             classes=room.material.classes,
+            length=config.length,
             blind=config.blind,
             response_times=config.response_times,
             abandon_after_minutes=config.abandon_after_minutes,
@@ -105,6 +108,7 @@ class Study:
         return cls(
             **row,
             classes=experiment.settings.class_names,
+            length=_longest(database),
             blind=False,
             response_times=ResponseTimes(),
             abandon_after_minutes=60.0,
@@ -134,6 +138,11 @@ def imported_experiment(facts: Mapping[str, Any]) -> Experiment:
         tuple(TeachingImage.model_validate_json(json.dumps(image)) for image in facts["images"]),
         {name: Strategy.model_validate_json(json.dumps(told)) for name, told in facts["strategies"].items()},
     )
+
+
+def _longest(database: Database) -> int:
+    with database.read() as connection:
+        return connection.scalar(select(func.max(tables.session.c.position))) or 0
 
 
 def _row(database: Database) -> dict[str, Any]:

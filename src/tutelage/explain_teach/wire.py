@@ -53,7 +53,8 @@ def first_wrong(error: ValidationError) -> str:
     """Return the first thing that is wrong, on one line: the key, what is needed, and what was given."""
     found = error.errors(include_url=False, include_context=False)[0]
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in found["loc"]).lstrip(".")
-    what = found["msg"][:1].lower() + found["msg"][1:]
+    said = found["msg"].removeprefix("Value error, ")
+    what = said[:1].lower() + said[1:]
     given = repr(found["input"])
     shown = given if len(given) <= _SHOWN else f"{given[:_SHOWN]}..."
     if found["type"] == "missing":

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import threading
-import time
 
 import pytest
 
@@ -14,33 +13,44 @@ from tutelage.logit_cache.locks import locked, set_aside, starts
 from .common import Linear, rows
 
 
-def test_a_writer_is_waited_for_and_that_is_said_after_a_while(tmp_path, monkeypatch, capsys):
-    path, order = tmp_path / "folder" / "a", []
+def when_waiting(monkeypatch, act):
+    """Do something as soon as it is said that another writer is waited for, which is soon."""
+    said = locks.say
 
-    def other(pause):
+    def say(line):
+        said(line)
+        act()
+
+    monkeypatch.setattr(locks, "_PATIENCE", 0.02)
+    monkeypatch.setattr(locks, "say", say)
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_writer_is_waited_for_and_that_is_said_after_a_while(patient, tmp_path, monkeypatch, capsys):
+    path, order, held, enough = tmp_path / "folder" / "a", [], threading.Event(), threading.Event()
+
+    def other():
         with locked(path, wait=True):
             order.append("in")
             held.set()
-            time.sleep(pause)
+            enough.wait()
             order.append("out")
 
-    for patience, pause, said in ((10, 0.1, ""), (0.02, 0.4, f"waiting for another process, which writes {path}.\n")):
-        monkeypatch.setattr(locks, "_PATIENCE", patience)
-        held = threading.Event()
-        thread = threading.Thread(target=other, args=(pause,))
-        thread.start()
-        held.wait()
-        with (
-            pytest.raises(CheckpointError, match="a is being written by another process; wait for it"),
-            locked(path, wait=False),
-        ):
-            pass
-        with locked(path, wait=True):
-            order.append("mine")
-        thread.join()
-        assert order == ["in", "out", "mine"]
-        assert capsys.readouterr().err == said
-        order.clear()
+    when_waiting(monkeypatch, enough.set)
+    thread = threading.Thread(target=other)
+    thread.start()
+    held.wait()
+    message = "a is being written by another process; wait for it"
+    with pytest.raises(CheckpointError, match=message), locked(path, wait=False):
+        pass
+    if patient:
+        monkeypatch.setattr(locks, "_PATIENCE", 600)
+        threading.Timer(0.1, enough.set).start()
+    with locked(path, wait=True):
+        order.append("mine")
+    thread.join()
+    assert order == ["in", "out", "mine"]
+    assert capsys.readouterr().err == ("" if patient else f"waiting for another process, which writes {path}.\n")
     with locked(path, wait=False):  # all have let go
         pass
     with pytest.raises(ZeroDivisionError), locked(path, wait=False):
@@ -81,48 +91,41 @@ FORKED = multiprocessing.get_context("fork")
 
 
 class Slow(Linear):
-    """Tells when it is first asked for rows to keep; three batches are asked for before, at the start."""
+    """Tells when it is first asked for rows to keep, and waits; three batches are asked for before, at the start."""
 
-    def __init__(self, pipe, pause):
+    def __init__(self, pipe):
         super().__init__()
-        self.pipe, self.pause = pipe, pause
+        self.pipe = pipe
 
     def answers(self, x):
         if self.calls == 4:
             self.pipe.send("writing")
-            time.sleep(self.pause)
+            self.pipe.recv()
         return super().answers(x)
 
 
-def write(pipe, pause):
-    teacher = Slow(pipe, pause)
+def write(pipe):
+    teacher = Slow(pipe)
     found = cached_logits(teacher, rows(), epochs=2, batch_size=16)
     pipe.send((found.reused, teacher.calls, found.file.path))
 
 
 @pytest.fixture
 def first(tmp_path, monkeypatch):
-    """Starts a process that writes the file which this one wants, and pauses."""
+    """A process that writes the file which this one wants, and waits for a word; and where to send it."""
     monkeypatch.setenv("TUTELAGE_CACHE", str(tmp_path))
     here, there = FORKED.Pipe()
-    started = []
-
-    def start(pause):
-        process = FORKED.Process(target=write, args=(there, pause))
-        process.start()
-        started.append(process)
-        assert here.recv() == "writing"
-        return process, here
-
-    yield start
-    for process in started:
-        process.kill()
-        process.join()
+    process = FORKED.Process(target=write, args=(there,))
+    process.start()
+    assert here.recv() == "writing"
+    yield process, here
+    process.kill()
+    process.join()
 
 
 def test_a_second_process_waits_and_uses_what_the_first_wrote(first, monkeypatch, capfd):
-    monkeypatch.setattr(locks, "_PATIENCE", 0.1)
-    _, pipe = first(0.5)
+    _, pipe = first
+    when_waiting(monkeypatch, lambda: pipe.send("go on"))
     with pytest.raises(CheckpointError, match="is being written by another process; wait for it"):
         cached_logits(Linear(), rows(), epochs=2, mode="force")
     teacher = Linear()
@@ -137,13 +140,11 @@ def test_a_second_process_waits_and_uses_what_the_first_wrote(first, monkeypatch
     assert cached_logits(Linear(), rows(), epochs=2).reused
 
 
-def test_a_writer_that_dies_leaves_its_part_to_the_one_that_waits(first):
-    process, _ = first(60)
-    killer = threading.Timer(0.2, process.kill)
-    killer.start()
+def test_a_writer_that_dies_leaves_its_part_to_the_one_that_waits(first, monkeypatch):
+    process, _ = first
+    when_waiting(monkeypatch, process.kill)
     teacher = Linear()
     found = cached_logits(teacher, rows(), epochs=2, batch_size=16)
-    killer.join()
     assert teacher.calls == 3 + 4 + 1  # it had not come to keeping any
     LogitFile(found.file.path)
     assert sorted(os.listdir(found.file.path.parent)) == [f".{found.file.path.name}.lock", found.file.path.name]

@@ -1,7 +1,9 @@
 """The app: an experiment's folder in, something that serves it out."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from anyio.to_thread import current_default_thread_limiter
@@ -53,28 +55,29 @@ def app_of(room: Room, *, closes: bool = False) -> FastAPI:
     @asynccontextmanager
     async def serving(app: FastAPI) -> AsyncIterator[None]:
         current_default_thread_limiter().total_tokens = _THREADS
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "requests"))
         yield
         if closes:
             room.close()
 
-    def message(status: int) -> Response:
+    def message(status: int, path: str = "") -> Response:
         kind = _MESSAGES.get(status, "broken")
-        return HTMLResponse(pages.message(kind, back="/s"), status)
+        return HTMLResponse(pages.message(kind, back=_back(path)), status)
 
     def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        response = message(error.status_code)
+        response = message(error.status_code, request.url.path)
         response.headers.update(error.headers or {})
         return response
 
     def invalid(request: Request, error: Exception) -> Response:
-        return message(422)
+        return message(422, request.url.path)
 
     def unavailable(request: Request, error: Exception) -> Response:
-        return HTMLResponse(pages.message("unavailable", back="/s"), 503, {"Retry-After": "10"})
+        return HTMLResponse(pages.message("unavailable", back=_back(request.url.path)), 503, {"Retry-After": "10"})
 
     def broken(request: Request, error: Exception) -> Response:
-        response = message(500)  # made outside of the middleware
+        response = message(500, request.url.path)  # made outside of the middleware
         add_headers(response.headers, told)
         return response
 
@@ -86,10 +89,15 @@ def app_of(room: Room, *, closes: bool = False) -> FastAPI:
     app.add_exception_handler(Unavailable, unavailable)
     app.add_exception_handler(Exception, broken)
     cookies = Cookies(room.experiment_id, framed=room.config.recruitment.platform == "mturk")
-    app.include_router(Participant(room, pages, cookies).router())
+    app.router.routes.extend(Participant(room, pages, cookies).routes())
     app.include_router(Researcher.of(room, pages).router())
     app.mount("/static", _Assets(directory=STATIC))
     return app
+
+
+def _back(path: str) -> str:
+    """Where a page leads that says why something was not done."""
+    return "/admin" if path.startswith("/admin") else "/s"
 
 
 class _Assets(StaticFiles):

@@ -10,11 +10,11 @@ from ..figures import Interval, Mean
 
 WIDTH = 520
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 26, 12, 34
-_PANEL, _BARS, _ROW = 220, 150, 46
-_NAMES = 140
+_PANEL, _BARS, _ROW = 220, 150, 50
 _TICKS = (0, 25, 50, 75, 100)
 _MOST_LABELS = 10
-_LETTERS = 16
+_APART = 30
+_LETTERS = 32
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,17 @@ def means_chart(outcomes: Sequence[Outcome], chance: float) -> Markup:
         chance: share of right answers by guessing, in [0, 1].
     """
     height = _TOP + _ROW * len(outcomes) + _BOTTOM
-    x, floor = _Scale(0, 100, _NAMES, WIDTH - _RIGHT), height - _BOTTOM
+    x, floor = _Scale(0, 100, _RIGHT, WIDTH - _RIGHT), height - _BOTTOM
     parts = [_line("grid", x(tick), _TOP, x(tick), floor) for tick in _TICKS]
     parts += [_text("tick middle", x(tick), floor + 18, f"{tick} %") for tick in _TICKS]
     parts.append(_line("chance", x(100 * chance), _TOP, x(100 * chance), floor))
     for place, outcome in enumerate(outcomes):
-        y = _TOP + _ROW * (place + 0.5)
-        parts.append(_text("name end", _NAMES - 12, y + 5, _short(outcome.arm)))
+        y, mean = _TOP + _ROW * (place + 0.75), outcome.test.mean
+        told = "nobody yet" if mean is None else f"{mean:.1f}"
+        parts.append(_text("name", _RIGHT, y - 16, f"{_short(outcome.arm)}: {told}"))
         parts += _mean(outcome.test, x, y)
-    told = "; ".join(f"{outcome.arm}: {_said(outcome.test)}" for outcome in outcomes)
-    return _svg(height, f"Right answers in the test by arm, mean and 95 % interval. {told}.", parts)
+    said = "; ".join(f"{outcome.arm}: {_said(outcome.test)}" for outcome in outcomes)
+    return _svg(height, f"Right answers in the test by arm, mean and 95 % interval. {said}.", parts)
 
 
 def curve_chart(arm: str, points: Sequence[CurvePoint], length: int, chance: float) -> Markup:
@@ -75,7 +76,7 @@ def curve_chart(arm: str, points: Sequence[CurvePoint], length: int, chance: flo
 
 
 def dropout_chart(arm: str, gone: Mapping[int, int], length: int) -> Markup:
-    """Return how many people left an arm at each position.
+    """Return how many people left an arm at each position, and after the last one.
 
     Args:
         arm: name.
@@ -83,22 +84,24 @@ def dropout_chart(arm: str, gone: Mapping[int, int], length: int) -> Markup:
         length: positions.
     """
     most = max(gone.values(), default=1)
-    x, y = _across(length), _Scale(0, most, _BARS - _BOTTOM, _TOP)
-    parts = [_line("grid", _LEFT, y(0), WIDTH - _RIGHT, y(0)), *_positions(x, length, _BARS)]
+    x, y = _across(length + 1), _Scale(0, most, _BARS - _BOTTOM, _TOP)
+    shown = next((place for place in range(length, 0, -1) if x(length + 1) - x(place) >= _APART), 0)
+    parts = [_line("grid", _LEFT, y(0), WIDTH - _RIGHT, y(0)), *_positions(x, length, _BARS, shown)]
+    parts.append(_text("tick middle", x(length + 1), _BARS - _BOTTOM + 18, "end"))
     parts += [_text("tick end", _LEFT - 8, y(value) + 4, str(value)) for value in {0, most}]
     wide = max(2.0, 0.6 * (x(2) - x(1)))
     for position, people in gone.items():
-        at, top = x(min(position + 1, length)), y(people)
+        at, top = x(position + 1), y(people)
+        where = f"Item {position + 1}" if position < length else "After the last item"
         parts.append(
             Markup('<rect class="gone" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>')
-            .format(at - wide / 2, top, wide, y(0) - top, f"Item {position + 1}: {people} left")
+            .format(at - wide / 2, top, wide, y(0) - top, f"{where}: {people} left")
         )  # fmt: skip
     return _svg(_BARS, f"People who left {arm}, by the item that they had reached.", parts)
 
 
 def _mean(mean: Mean, x: _Scale, y: float) -> Iterator[Markup]:
     if mean.mean is None:
-        yield _text("tick", x(0) + 8, y + 5, "nobody yet")
         return
     if mean.interval is not None:
         low, high = (x(min(100.0, max(0.0, end))) for end in mean.interval)
@@ -106,7 +109,6 @@ def _mean(mean: Mean, x: _Scale, y: float) -> Iterator[Markup]:
         for end in (low, high):
             yield _line("test span", end, y - 7, end, y + 7)
     yield _dot("test", x(mean.mean), y, _said(mean))
-    yield _text("value middle", x(mean.mean), y - 11, f"{mean.mean:.1f}")
 
 
 def _said(mean: Mean) -> str:
@@ -126,9 +128,9 @@ def _levels(y: _Scale) -> Iterator[Markup]:
         yield _text("tick end", _LEFT - 8, y(tick) + 4, str(tick))
 
 
-def _positions(x: _Scale, length: int, height: int) -> Iterator[Markup]:
+def _positions(x: _Scale, length: int, height: int, last: int | None = None) -> Iterator[Markup]:
     every = max(1, -(-length // _MOST_LABELS))
-    for position in range(every, length + 1, every):
+    for position in range(every, (length if last is None else last) + 1, every):
         yield _text("tick middle", x(position), height - _BOTTOM + 18, str(position))
 
 

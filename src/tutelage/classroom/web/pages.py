@@ -79,6 +79,17 @@ def asset(name: str) -> str:
     return f"/static/{name}?v={hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]}"
 
 
+def environment() -> Environment:
+    """Return what renders the templates."""
+    return Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        auto_reload=False,
+    )
+
+
 class Pages:
     """The pages of an experiment.
 
@@ -92,15 +103,10 @@ class Pages:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._texts = Texts(config.language)
-        self.environment = Environment(
-            loader=FileSystemLoader(HERE / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            auto_reload=False,
-        )
-        self.environment.filters["paragraphs"] = paragraphs
-        self.environment.globals.update(config=config, say=self._texts.say, asset=asset)
+        self.environment = environment()
+        # as a filter, what is said without further values is put into the template when it is compiled
+        self.environment.filters.update(paragraphs=paragraphs, say=self._texts.say)
+        self.environment.globals.update(config=config, asset=asset)
 
     def render(self, template: str, **values: Any) -> str:
         """Return a page.

@@ -65,6 +65,7 @@ class Previews:
 
     def advance(self, arm: int, fields: Fields) -> Response:
         """Lead to the next item."""
+        self._name(arm)
         return self._on(arm, _number(fields.get("position")))
 
     def image(self, item: str, variant: Variant) -> Response:

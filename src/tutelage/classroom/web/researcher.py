@@ -3,45 +3,31 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeAlias
+from functools import partial
+from typing import Annotated, Any, TypeAlias, get_args
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from ...errors import ConfigError
 from .. import service
 from ..admission import is_password, password_hash, use_link
-from ..dashboard import SHARES, WHY_HIDDEN, dashboard
-from ..figures import required_n
+from ..counting import completed_by_arm
+from ..dashboard import is_hidden
 from ..opening import open_to_people
-from ..people import list_people, person, withdraw_person
+from ..people import SessionFacts, list_people, person, withdraw_person
 from ..room import Room
 from ..study import People, Study
-from .charts import curve_chart, dropout_chart, means_chart
-from .downloads import DOWNLOADS, download, media_type
-from .logins import Login, Logins
+from ..tokens import is_id
+from .downloads import DOWNLOADS, EXPLAIN_TEACH, download, media_type
+from .logins import Login, Logins, Tries
 from .pages import Pages
 from .previewing import Previews
-from .security import RateLimit, read_form
+from .results import figures
+from .security import read_form
 
 Fields: TypeAlias = Annotated[dict[str, str], Depends(read_form)]
-DIFFERENCES = (5, 10, 15, 20)
-"""In points, of which the page says how many people show them."""
-FLAGS = {
-    "fast": "answers that were very fast",
-    "slow": "answers that took very long",
-    "gap": "pauses of more than a minute",
-    "resume": "came back after a long pause, and went on",
-    "restart": "began anew after a long pause",
-    "late": "answers after the place was given away",
-    "blur": "items during which another window was looked at",
-    "early_next": "went on before the feedback's time was over",
-    "fallback": "an adaptive teacher was too slow",
-    "missing_image": "an image could not be shown",
-    "withdraw": "withdrew",
-    "redeem": "code was redeemed",
-}
-"""What events are called."""
+Find: TypeAlias = Annotated[str, Query(max_length=64)]
 _TOLD = {
     "redeemed": "redeemed: it may be paid.",
     "again": "was redeemed before: do not pay it twice.",
@@ -57,14 +43,14 @@ class Researcher:
         room: the experiment.
         pages: its pages.
         logins: of researchers.
-        tries: to log in, of one address.
+        tries: to log in.
         hashing: one hash at a time, as each needs 32 MB.
     """
 
     room: Room
     pages: Pages
     logins: Logins
-    tries: RateLimit = field(default_factory=lambda: RateLimit(5, 60.0))
+    tries: Tries = field(default_factory=Tries)
     hashing: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -75,7 +61,7 @@ class Researcher:
             ConfigError: if what is stored of the password is no hash, or others may read it.
         """
         password_hash(room.folder)
-        return cls(room, pages, Logins(room.key, room.experiment_id))
+        return cls(room, pages, Logins(room.key, room.experiment_id, partial(_password, room)))
 
     def router(self) -> APIRouter:
         """Return the routes; all but those that log in need a login."""
@@ -116,7 +102,7 @@ class Researcher:
         """Let in whoever has the password."""
         if not self.tries.admits(request):
             return self._ask(429, "Too many tries. Wait a minute.")
-        told = password_hash(self.room.folder)
+        told = _password(self.room)
         with self.hashing:
             right = told is not None and is_password(fields.get("password", ""), told)
         return self._let_in(request, "password") if right else self._ask(401, "That is not the password.")
@@ -126,8 +112,8 @@ class Researcher:
         return HTMLResponse(self.pages.render("admin_enter", secret=secret))
 
     def enter(self, request: Request, fields: Fields) -> Response:
-        """Let in whoever has a link that was not used."""
-        if not self.tries.admits(request):
+        """Let in whoever has a link that was not used; others who try passwords do not keep them out."""
+        if not self.tries.of_address.admits(request):
             return self._ask(429, "Too many tries. Wait a minute.")
         if not use_link(self.room.folder, fields.get("secret", "")):
             return self._ask(401, "This link was used, or is too old. Make another one.")
@@ -163,21 +149,20 @@ class Researcher:
                 raise HTTPException(422)
         return _to("/admin")
 
-    def people(self, request: Request, people: People = "real", find: str = "", page: int = 1) -> Response:
+    def people(self, request: Request, people: People = "real", find: Find = "", page: int = 1) -> Response:
         """Show the sessions."""
         found = list_people(self.room, people, find=find.strip(), page=page)
         return self._page(request, "admin_people", here="people", found=found, people=people, find=find.strip())
 
     def one(self, request: Request, participant: str) -> Response:
         """Show one person."""
-        sessions = person(self.room, participant)
-        if not sessions:
-            raise HTTPException(404)
+        sessions = self._sessions(participant)
         return self._page(request, "admin_person", here="people", participant=participant, sessions=sessions)
 
     def withdraw(self, request: Request, participant: str, fields: Fields) -> Response:
         """Take the answers of a person back, who asked for it."""
         login = self._checked(request, fields)
+        self._sessions(participant)
         done = withdraw_person(self.room, participant)
         login.notices.append("Withdrawn." if done else "Nothing to withdraw: that was done before.")
         return _to(f"/admin/people/{participant}")
@@ -187,7 +172,7 @@ class Researcher:
         login = self._checked(request, fields)
         if fields.get("sure") != "yes":
             raise HTTPException(422)
-        done = service.purge(self.room, participant)
+        done = is_id(participant) and service.purge(self.room, participant)
         login.notices.append(f"Removed: {participant}." if done else "There is no such person.")
         return _to("/admin/people")
 
@@ -204,8 +189,11 @@ class Researcher:
 
     def exports(self, request: Request) -> Response:
         """Show what can be downloaded."""
-        values = {"downloads": DOWNLOADS, "hidden": self._hidden()}
-        return self._page(request, "admin_export", here="export", **values)
+        study = Study.of(self.room)
+        completed = {people: completed_by_arm(study, people) for people in get_args(People)}
+        hidden = is_hidden(study, completed["real"])
+        empty = {(EXPLAIN_TEACH, people) for people, by_arm in completed.items() if not by_arm}
+        return self._page(request, "admin_export", here="export", downloads=DOWNLOADS, hidden=hidden, empty=empty)
 
     def export(self, name: str, people: People = "real", withdrawn: bool = False) -> Response:
         """Send a download."""
@@ -219,27 +207,14 @@ class Researcher:
         return Response(content, media_type=media_type(name), headers=told)
 
     def _figures(self, people: People) -> dict[str, Any]:
-        found = dashboard(Study.of(self.room), people, now=self.room.clock())
-        chance, length, results = 1 / len(self.room.material.classes), self.room.config.length, found.results
-        values: dict[str, Any] = {
-            "page": found,
-            "people": people,
-            "why_hidden": WHY_HIDDEN,
-            "flag_names": FLAGS,
-            "preview_of": {name: place for place, name in enumerate(self.room.material.arms)},
-            "shares": SHARES,
-            "dropouts": [(arm, dropout_chart(arm, gone, length)) for arm, gone in found.dropouts.items() if gone],
-        }
-        if results is not None:
-            spread = max((each.test.std or 0.0 for each in results.outcomes), default=0.0)
-            values["means"] = means_chart(results.outcomes, chance)
-            values["curves"] = [(a, curve_chart(a, p, length, chance)) for a, p in results.curves.items() if p]
-            values["spread"] = spread
-            values["needed"] = [(d, required_n(spread, d)) for d in DIFFERENCES] if spread else []
-        return values
+        preview_of = {name: place for place, name in enumerate(self.room.material.arms)}
+        return figures(Study.of(self.room), people, now=self.room.clock(), preview_of=preview_of)
 
-    def _hidden(self) -> bool:
-        return dashboard(Study.of(self.room)).results is None
+    def _sessions(self, participant: str) -> tuple[SessionFacts, ...]:
+        found = person(self.room, participant) if is_id(participant) else ()
+        if not found:
+            raise HTTPException(404)
+        return found
 
     def _page(self, request: Request, template: str, **values: Any) -> Response:
         login = self._login(request)
@@ -248,7 +223,7 @@ class Researcher:
         return HTMLResponse(self.pages.render(template, **told, **values))
 
     def _ask(self, status: int, told: str = "") -> Response:
-        known = password_hash(self.room.folder) is not None
+        known = _password(self.room) is not None
         return HTMLResponse(self.pages.render("admin_login", told=told, known=known), status)
 
     def _let_in(self, request: Request, how: str) -> Response:
@@ -272,6 +247,14 @@ class Researcher:
         if not self.logins.is_token(login, fields.get("token", "")):
             raise HTTPException(403)
         return login
+
+
+def _password(room: Room) -> str | None:
+    """What is stored of the password; None: there is none that can be used."""
+    try:
+        return password_hash(room.folder)
+    except ConfigError:
+        return None
 
 
 def _to(path: str) -> Response:

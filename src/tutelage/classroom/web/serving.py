@@ -1,5 +1,6 @@
 """One process that answers requests: in the terminal until it is stopped, or beside a program that asks it."""
 
+import gc
 import socket
 import threading
 import time
@@ -41,6 +42,8 @@ def serve(room: Room, host: str, port: int, started: Callable[[str], None]) -> N
             target=_announce, args=(server, f"http://{name}:{listener.getsockname()[1]}", started), daemon=True
         )
         announcing.start()
+        gc.collect()
+        gc.freeze()  # to look for garbage among all that was imported takes a fifth of a second each time
         server.run(sockets=[listener])
 
 
