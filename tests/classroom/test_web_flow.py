@@ -229,6 +229,7 @@ def test_an_experiment_that_is_closed_takes_nobody_in(room):
     for path in ("/", "/consent"):
         assert person.get(path).status_code == 403
         assert "takes nobody in" in person.html
+        assert "Go on" not in person.html
 
 
 def test_prolific_people_come_by_their_id_and_leave_with_a_code(changed):
