@@ -169,6 +169,23 @@ def drawn(room, people, seed=0):
                 go_on(room, bearer)
 
 
+def scored(room, right):
+    """Let people through with so many right answers in the test, a list an arm."""
+    left = {arm: list(numbers) for arm, numbers in right.items()}
+    for _ in range(sum(map(len, left.values()))):
+        bearer = enter(room)
+        (session,) = rows(room, tables.session, tables.session.c.state == "tutorial")
+        number = left[room.arm_names[session.arm_id]].pop()
+        while not isinstance(page := service.page(room, bearer), End):
+            if isinstance(page, Question):
+                at = (tables.plan.c.session_id == session.id, tables.plan.c.position == page.place.position)
+                (planned,) = rows(room, tables.plan, *at)
+                knows = planned.phase == "test" and page.place.position < room.config.num_train + number
+                respond(room, bearer, (room.material.items[planned.item_id].label + (not knows)) % 3)
+            else:
+                go_on(room, bearer)
+
+
 def scores(room):
     """By arm, the per cent of right answers in the test of each person who completed."""
     done = {row.id: room.arm_names[row.arm_id] for row in rows(room, tables.session) if row.state == "completed"}
@@ -185,10 +202,13 @@ def told(mean, half):
 
 def test_the_numbers_are_those_of_a_recount(build):
     room = build(planned_n=6, arms=ARMS, num_test=9)
-    drawn(room, 18)
+    right = {"back": [2, 4, 5, 3, 6, 1], "drawn": [9, 6, 7, 8, 7, 5], "forth": [4, 7, 3, 8, 6, 5]}
+    scored(room, right)
     researcher = logged_in(room)
     by_arm = scores(room)
-    assert [len(each) for each in by_arm.values()] == [6, 6, 6]
+    assert {arm: sorted(each) for arm, each in by_arm.items()} == {
+        arm: [100 * (number / 9) for number in sorted(each)] for arm, each in right.items()
+    }
     shown = {row[0]: row[1:] for row in table(researcher, "Right answers by arm")[1:]}
     for arm, each in by_arm.items():
         half = stats.t.ppf(0.975, 5) * np.std(each, ddof=1) / math.sqrt(6)
