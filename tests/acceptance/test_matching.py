@@ -1,7 +1,8 @@
 """Later teachers of synthetic sets on digits, one image a class, judged by free training of new networks.
 
 Thresholds were set before the first run, from another implementation; ten networks from PyTorch's own initialisation,
-at the better of two rates by training accuracy. By default one seed; with TUTELAGE_FULL=1 three.
+at the better of two rates by training accuracy. By default one seed of trajectory matching; with TUTELAGE_FULL=1 three
+seeds of all.
 Not claimed: that gradient or distribution matching is better than class means; here they are about as good.
 """
 
@@ -81,6 +82,7 @@ def test_trajectory_matching(digits):
         assert found >= means + 3
 
 
+@pytest.mark.skipif(not FULL, reason="takes minutes: set TUTELAGE_FULL=1")
 def test_distribution_matching(digits):
     """E2. Measured on seeds 0 to 2: 88.4, 87.8, 87.8. Elsewhere 87.6, 87.5, 88.7, and 68.0 of random real images."""
     net = conv()
@@ -91,7 +93,7 @@ def test_distribution_matching(digits):
         assert judged(digits, net, learned(teacher, digits, net, 500)) >= real + 12
 
 
-@pytest.mark.skipif(not FULL, reason="takes a minute and a half: with TUTELAGE_FULL=1")
+@pytest.mark.skipif(not FULL, reason="takes minutes: set TUTELAGE_FULL=1")
 def test_gradient_matching(digits):
     """E3. Measured on seeds 0 to 2: 87.4, 87.6, 88.2. Elsewhere 88.1, 87.4, 88.5, and 68.0 of random real images."""
     net = conv()

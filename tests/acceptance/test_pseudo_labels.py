@@ -37,19 +37,20 @@ def difference(result, a, b):
 def test_two_moons_are_solved_by_consistency_with_or_without_the_meta_gradient(folder):
     """A. Measured on seeds 100 to 102: labels alone .856, offline .862; uda, distil, soft, scalar .998 and more."""
     seeds, of = (10, 0.9) if FULL else (2, 1.0)
-    arms = "supervised,offline,uda,distil,mpl-soft,mpl-scalar"
+    groups = [["supervised", "offline"], ["uda", "distil"], ["mpl-soft", "mpl-scalar"]]
+    labels_alone, consistency, meta = groups if FULL else [group[:1] for group in groups]
+    arms = ",".join([*labels_alone, *consistency, *meta])
     result = run(two_moons, folder / "a", seeds=seeds, first_seed=100, teachers=arms)
     solved = {arm: (values(result, arm) >= 0.95).mean() for arm in result["order"]}
-    assert max(solved["supervised"], solved["offline"]) <= 1 - of + 1e-9
-    assert min(solved["uda"], solved["distil"]) >= of
-    assert min(solved["mpl-soft"], solved["mpl-scalar"]) >= (0.8 if FULL else of)
+    assert max(solved[arm] for arm in labels_alone) <= 1 - of + 1e-9
+    assert min(solved[arm] for arm in consistency) >= of
+    assert min(solved[arm] for arm in meta) >= (0.8 if FULL else of)
 
 
 @pytest.mark.skipif(FULL, reason="the full form is below")
 def test_twenty_digits(folder):
-    """B, the quick form, seeds 0 to 7. Measured +.002 with a standard error of .012: a tie."""
-    result = run(pseudo_labels, folder / "b", seeds=8, first_seed=0, teachers="supervised,distil,mpl-soft")
-    assert difference(result, "mpl-soft", "distil") >= 0.0
+    """B, the quick form, seeds 0 to 3. Measured +.092. Against ``distil`` it is a tie over 8 seeds: +.002 +-.012."""
+    result = run(pseudo_labels, folder / "b", seeds=4, first_seed=0, teachers="supervised,mpl-soft")
     assert difference(result, "mpl-soft", "supervised") >= 0.04
 
 
