@@ -28,7 +28,7 @@ from ..hypothesis_space import HypothesisSpace
 from ..learners import VersionSpaceLearners
 from ..lesson import Batch
 from ..participants import Population, Reply
-from ..randomness import counter, hashed, integer, stream
+from ..randomness import counter, hashed, integer, real, stream
 from . import tables
 from .adaptive import thumbnails
 from .browser import Browser, Form, Seen
@@ -48,6 +48,8 @@ ABILITY = (2.21, 2.12)
 """Beta parameters of the accuracy in the test of people who were taught retinal images in a random order."""
 _LEARNERS = 50
 _FEEDBACK_S = 2.5
+_READING_S = (3.0, 20.0)
+"""From and to, for how long a page of text is read (assumed): people who come together do not go on together."""
 
 
 @dataclass
@@ -186,6 +188,7 @@ class Person:
         if start.status != 200 or form is None:
             self.walk.unexpected.append(f"no form to consent: status {start.status}, then {consent.status}")
             return consent
+        await self._think(self._reading("consent"))
         page = self._told(await browser.send(form, form.ticks))
         self.walk.session_id = self.world.session_of([cookie.value or "" for cookie in browser.client.cookies.jar])
         if not self.walk.session_id:
@@ -203,7 +206,8 @@ class Person:
                 self.walk.unexpected.append("an image of a question cannot be loaded")
             return await self._answer(browser, form)
         if (form := _form(page, "next")) is not None:
-            await self._think(_FEEDBACK_S)
+            stage = form.fields["stage"]
+            await self._think(_FEEDBACK_S if stage == "feedback" else self._reading(stage))
             return self._went_on(await self._send(browser, form, {}))
         self.walk.completed = True
         return None
@@ -314,6 +318,12 @@ class Person:
     def _told(self, page: Seen) -> Seen:
         self.walk.statuses.update({page.asked, page.status})
         return page
+
+    def _reading(self, page: str) -> float:
+        """Seconds that a page of text is read."""
+        shortest, longest = _READING_S
+        drawn = hashed(stream(self.world.seed, f"reading/{page}"), self.walk.number)
+        return shortest + (longest - shortest) * float(real(drawn))
 
     async def _think(self, seconds: float) -> None:
         if self.world.pace:
